@@ -1,0 +1,1 @@
+"""The scales: datasets, metrics, runs, reports."""

@@ -1,0 +1,1 @@
+"""The write path: files become chunks."""

@@ -1,0 +1,128 @@
+"""Chunkers: documents cut into spans that the embedder reads whole."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+
+from ragapp.errors import ConfigError
+from ragapp.ingest.headings import HeadingPath
+from ragapp.ports import Tokenizer
+from ragapp.text import sentences
+from ragapp.types import Chunk, Document
+
+HEADER_TOKENS = 40  # a header line longer than this loses its middle
+SEPARATOR = " › "
+
+
+class TokenChunker:
+    """Whole sentences up to ``tokens`` of the embedder's own tokenizer, repeating at most ``overlap`` of the last ones.
+
+    A chunk ends before a heading and, once it is half full, at a page's end. A sentence that is longer than a chunk is
+    cut between words. Header and text together never exceed what the embedder reads.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, tokens: int = 200, overlap: int = 24) -> None:
+        if overlap * 2 > tokens:
+            raise ConfigError(
+                f"chunker.overlap = {overlap} is more than half of chunker.tokens = {tokens}.", "Lower the overlap."
+            )
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+        self._overlap = overlap
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        """The chunks of a document in order; none for a document without text."""
+        text = document.text
+        starts = [start for start, end in self._tokenizer.spans(text) if end > start]
+        paths = HeadingPath(document.headings)
+        page_starts = [page.start for page in document.pages]
+        chunks = []
+        for start, end in self._spans(text, starts, paths, page_starts):
+            headings = paths.at(start if text[start:end].strip() else end)
+            header = self._header(document.title, headings)
+            for left, right in self._fit(text, start, end, starts, header):
+                page = _page_of(document, page_starts, left, right)
+                chunks.append(Chunk(0, document.id, text[left:right], left, right, page, headings, header))
+        return chunks
+
+    def _spans(
+        self, text: str, starts: Sequence[int], paths: HeadingPath, page_starts: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Spans of whole sentences, each within the limit unless one sentence alone exceeds it."""
+
+        def count(left: int, right: int) -> int:
+            return bisect_left(starts, right) - bisect_left(starts, left)
+
+        def page(offset: int) -> int:
+            return bisect_right(page_starts, offset)
+
+        held: list[tuple[int, int]] = []
+        fresh = 0  # sentences of `held` that no chunk has had yet
+        for span in sentences(text):
+            if held and fresh:
+                full = count(held[0][0], span[1]) > self._tokens
+                new_section = paths.starts_between(held[-1][0], span[0])
+                new_page = page(held[-1][0]) != page(span[0]) and count(held[0][0], held[-1][1]) * 2 >= self._tokens
+                if full or new_section or new_page:
+                    yield held[0][0], held[-1][1]
+                    held = [] if new_section else self._tail(held, span, count)
+                    fresh = 0
+            held.append(span)
+            fresh += 1
+        if fresh:
+            yield held[0][0], held[-1][1]
+
+    def _tail(self, held: list[tuple[int, int]], span: tuple[int, int], count: object) -> list[tuple[int, int]]:
+        """The last whole sentences within the overlap, if they fit together with the next one."""
+        assert callable(count)
+        tail: list[tuple[int, int]] = []
+        for sentence in reversed(held):
+            if count(sentence[0], held[-1][1]) > self._overlap or count(sentence[0], span[1]) > self._tokens:
+                break
+            tail.insert(0, sentence)
+        return tail
+
+    def _fit(self, text: str, start: int, end: int, starts: Sequence[int], header: str) -> Iterator[tuple[int, int]]:
+        """The span, or its pieces cut before a token where the embedder would not read it whole."""
+        room = min(self._tokens, self._tokenizer.max_tokens - self._count(header))
+        while True:
+            first, last = bisect_left(starts, start), bisect_left(starts, end)
+            if last - first <= room:
+                yield from _stripped(text, start, end)
+                return
+            # Cut before the last token that stands after white space, so that no word is torn; else before any.
+            cut = next(
+                (starts[i] for i in range(first + room, first + room // 2, -1) if text[starts[i] - 1].isspace()),
+                starts[first + room],
+            )
+            yield from _stripped(text, start, cut)
+            start = cut
+
+    def _header(self, title: str, headings: Sequence[str]) -> str:
+        """``title › headings``, its middle left out until it fits into HEADER_TOKENS."""
+        parts = [title, *(h for i, h in enumerate(headings) if i or h.casefold() != title.casefold())]
+        while len(parts) > 2 and self._count(SEPARATOR.join(parts)) > HEADER_TOKENS:
+            parts.pop(1)
+        header = SEPARATOR.join(parts)
+        spans = self._tokenizer.spans(header)
+        return header if len(spans) <= HEADER_TOKENS else header[: spans[HEADER_TOKENS - 1][1]]
+
+    def _count(self, text: str) -> int:
+        return len(self._tokenizer.spans(text))
+
+
+def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    if start < end:
+        yield start, end
+
+
+def _page_of(document: Document, page_starts: Sequence[int], start: int, end: int) -> int:
+    """The page that holds most of a span."""
+    first, last = bisect_right(page_starts, start) - 1, bisect_right(page_starts, end - 1) - 1
+    touched = document.pages[first : last + 1]
+    return max(touched, key=lambda page: min(end, page.end) - max(start, page.start)).number

@@ -1,0 +1,75 @@
+"""What there is to ingest: the files below the paths that a user named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+SUFFIXES = (".pdf",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to read. ``name`` is its path below the folder that was named, with forward slashes."""
+
+    path: Path
+    uri: str
+    name: str
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class Found:
+    """The result of a scan: files to read, paths that cannot be used with the reason, and how many others there are."""
+
+    sources: list[Source] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    others: int = 0
+
+
+def scan(paths: Iterable[Path]) -> Found:
+    """All PDFs at and below the paths, sorted by name; hidden folders and files are passed over."""
+    found = Found()
+    seen: set[str] = set()
+    for path in paths:
+        if path.is_dir():
+            for file in _files(path, found):
+                _take(file, PurePosixPath(*file.relative_to(path).parts).as_posix(), found, seen)
+        elif path.exists():
+            _take(path, path.name, found, seen, named=True)
+        else:
+            found.failed.append((str(path), "does not exist"))
+    found.sources.sort(key=lambda source: (source.name, source.uri))
+    return found
+
+
+def _files(root: Path, found: Found) -> Iterator[Path]:
+    def refused(error: OSError) -> None:
+        found.failed.append((str(error.filename), f"cannot be opened: {error.strerror}"))
+
+    for folder, folders, files in os.walk(root, onerror=refused):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _take(path: Path, name: str, found: Found, seen: set[str], *, named: bool = False) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        if named:
+            found.failed.append((str(path), f"is not of a kind that can be read ({', '.join(SUFFIXES)})"))
+        found.others += 1
+        return
+    uri = path.absolute().as_uri()
+    if uri in seen:
+        return
+    seen.add(uri)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        found.failed.append((str(path), f"cannot be read: {error.strerror}"))
+        return
+    # A name that is not valid UTF-8 on disk must still be printable and storable.
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    found.sources.append(Source(path, uri, shown, stat.st_size, stat.st_mtime_ns))

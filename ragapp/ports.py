@@ -1,0 +1,110 @@
+"""The contracts. A part is anything that fits one of these; built-in parts use the same door as a user's own.
+
+A flow is a function ``(tools, query) -> Iterator[Event]``. Not streaming is the last event; cancelling is
+``.close()`` on the iterator, which runs every ``finally`` down to the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from ragapp.types import Answer, Box, Chunk, Document, Event, Passage, Query
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Reader(Protocol):
+    """Turns one file into a document, or raises ReadError."""
+
+    def read(self, path: Path, password: str | None = None) -> Document: ...
+
+
+class Chunker(Protocol):
+    """Cuts a document into chunks in order; every chunk's text is the document's own text at its span."""
+
+    def chunk(self, document: Document) -> Sequence[Chunk]: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A structural subset of LangChain's ``Embeddings``: rows of floats, all of one width."""
+
+    def embed_documents(self, texts: list[str]) -> ArrayLike: ...
+
+    def embed_query(self, text: str) -> ArrayLike: ...
+
+
+class Tokenizer(Protocol):
+    """What a chunker needs to know of an embedder: where its tokens lie, and how many it reads.
+
+    ``max_tokens`` counts what is left for text after the model's own special tokens.
+    """
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]: ...
+
+
+@runtime_checkable
+class TokenEmbedder(Protocol):
+    """An embedder that also gives a unit vector for every token, for late interaction.
+
+    ``embed_tokens`` returns one ``(tokens, width)`` float32 array a text, special tokens left out.
+    """
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]: ...
+
+
+class Retriever(Protocol):
+    """Finds at most ``k`` passages, best first."""
+
+    def retrieve(self, query: Query, k: int) -> list[Passage]: ...
+
+
+class Reranker(Protocol):
+    """Puts passages into a new order; it may drop some, and never adds any."""
+
+    def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]: ...
+
+
+class Answerer(Protocol):
+    """Writes the answer: yields Token events and returns the Answer whose text they spell."""
+
+    def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]: ...
+
+
+class Library(Protocol):
+    """What the read path may ask of a library about a passage it was given."""
+
+    def text_of(self, document_id: str) -> str: ...
+
+    def page_at(self, document_id: str, offset: int) -> int: ...
+
+    def boxes(self, document_id: str, start: int, end: int) -> tuple[Box, ...]: ...
+
+
+class Tools(Protocol):
+    """What a flow works with; built once by ``rag``, shared by all questions."""
+
+    @property
+    def k(self) -> int: ...
+
+    @property
+    def retriever(self) -> Retriever: ...
+
+    @property
+    def reranker(self) -> Reranker: ...
+
+    @property
+    def answerer(self) -> Answerer: ...
+
+
+class Flow(Protocol):
+    """The whole way from a question to an answer, as events."""
+
+    def __call__(self, tools: Tools, query: Query) -> Iterator[Event]: ...

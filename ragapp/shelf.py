@@ -1,0 +1,86 @@
+"""Published caches: folders that appear whole or not at all, and are believed only with their checksums.
+
+A cache of generation 12 lies in ``<name>-12-<stamp>/`` with a ``mark.json`` that names its version and the size and
+sha256 of every file. It is made under another name and renamed, so a kill leaves either the old one or the new one.
+Anything that does not fit its mark is ignored, and swept away by the next writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ragapp.catalog import Generation
+
+MAKING = ".making-"
+
+
+class Shelf:
+    """The published caches of one kind in one library. ``version`` says how they are made; another one is not read."""
+
+    def __init__(self, folder: Path, name: str, version: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.version = version
+
+    def newest(self) -> tuple[Generation, Path] | None:
+        """The youngest cache that is whole, or None."""
+        marked = sorted(self._folders(), key=lambda pair: pair[0].number, reverse=True)
+        return next((pair for pair in marked if self._is_intact(pair[1])), None)
+
+    def publish(self, generation: Generation, fill: Callable[[Path], None]) -> Path:
+        """Make a cache with ``fill(folder)`` and put it in the place of the older ones. Needs the write lock."""
+        self.folder.mkdir(exist_ok=True)
+        self.sweep()
+        made = Path(tempfile.mkdtemp(prefix=f"{MAKING}{self.name}-", dir=self.folder))
+        fill(made)
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in made.iterdir()
+            if not path.name.endswith(".lock")
+        }
+        mark = {"version": self.version, "files": files}
+        (made / "mark.json").write_text(json.dumps(mark), encoding="utf-8")
+        final = self.folder / f"{self.name}-{generation.number}-{generation.stamp}"
+        shutil.rmtree(final, ignore_errors=True)
+        made.rename(final)
+        for _, path in self._folders():
+            if path != final:
+                shutil.rmtree(path, ignore_errors=True)
+        return final
+
+    def sweep(self) -> None:
+        """Remove what a killed process left behind."""
+        for path in self.folder.glob(f"{MAKING}{self.name}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def damaged(self) -> list[Path]:
+        """Caches that do not fit their mark."""
+        return [path for _, path in self._folders() if not self._is_intact(path)]
+
+    def _folders(self) -> list[tuple[Generation, Path]]:
+        found = []
+        for path in self.folder.glob(f"{self.name}-*"):
+            parts = path.name.removeprefix(f"{self.name}-").split("-")
+            if len(parts) == 2 and parts[0].isdigit():
+                found.append((Generation(int(parts[0]), parts[1]), path))
+        return found
+
+    def _is_intact(self, path: Path) -> bool:
+        try:
+            mark = json.loads((path / "mark.json").read_text(encoding="utf-8"))
+            return mark["version"] == self.version and all(
+                (path / name).stat().st_size == facts["bytes"] and _sha256(path / name) == facts["sha256"]
+                for name, facts in mark["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,192 @@
+"""The nouns. Frozen, slotted, standard library only; every other room speaks in these.
+
+Offsets are characters into ``Document.text``, half open. Pages are physical and count from 1. Boxes are points
+(1/72 inch) with the origin at the top left of the page as it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+CitationState = Literal["verified", "elsewhere", "not found"]
+FinishReason = Literal["stop", "length", "no_evidence", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One physical page: its text is ``document.text[start:end]``; the pages of a document cover its text without gaps.
+
+    ``label`` is the number printed in the document's own scheme ("iv"), empty when it has none.
+    """
+
+    number: int
+    start: int
+    end: int
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading that begins at ``start``; ``level`` 1 is the outermost."""
+
+    level: int
+    title: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file as it was read. ``id`` is the sha256 of its bytes, ``uri`` where it lay when it was read."""
+
+    id: str
+    uri: str
+    title: str
+    media_type: str
+    text: str
+    pages: tuple[Page, ...]
+    headings: tuple[Heading, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pages_without_text(self) -> tuple[int, ...]:
+        """Numbers of the pages on which not one letter or digit was found (scans, pictures, blank pages)."""
+        return tuple(p.number for p in self.pages if not any(c.isalnum() for c in self.text[p.start : p.end]))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of a document: ``document.text[start:end] == text``.
+
+    ``page`` is the page that holds most of it. ``header`` ("3M 2018 10-K › Cash flows") is embedded and indexed with
+    the text and never shown or cited as text. ``id`` is 0 until the catalog has given one; ids are never used again.
+    """
+
+    id: int
+    document_id: str
+    text: str
+    start: int
+    end: int
+    page: int
+    headings: tuple[str, ...] = ()
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """What one ranker thought of a passage: its place (from 1) and its own, uncalibrated score."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk that was found. ``document`` is the name users know (the path below the folder that was ingested)."""
+
+    chunk: Chunk
+    document: str
+    title: str
+    score: float
+    found_by: Mapping[str, Rank] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle on a page, in points from the top left corner."""
+
+    page: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The claim behind a marker ``[n]``: the quote, where it stands, and whether it was found there word for word.
+
+    ``quote`` has its white space collapsed; ``start`` and ``end`` are the exact span in the document's text, equal to
+    each other when the quote was not found.
+    """
+
+    marker: int
+    passage: Passage
+    quote: str
+    state: CitationState
+    page: int
+    start: int
+    end: int
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, by the tokenizer of the model that answered; zeros where no model was asked."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``timings`` are seconds by step, plus ``first_token`` and ``total`` from the start of the flow."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    passages: tuple[Passage, ...]
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier message of a conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question. ``where`` keeps only documents whose name matches one of its patterns (``fnmatch``)."""
+
+    text: str
+    history: tuple[Turn, ...] = ()
+    where: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage of a flow has ended."""
+
+    name: str
+    seconds: float
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages an answer may cite; always before the first token."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer. The tokens of a flow joined are the text of its answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The last event of every flow, exactly once."""
+
+    answer: Answer
+
+
+Event = Step | Found | Token | Done
