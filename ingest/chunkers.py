@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlparse
 
 from ragapp.errors import ConfigError
-from ragapp.ingest.headings import HeadingPath
+from ragapp.ingest.headings import HeadingPath, clean_name
 from ragapp.ports import Tokenizer
 from ragapp.text import sentences
 from ragapp.types import Chunk, Document
 
 HEADER_TOKENS = 40  # a header line longer than this loses its middle
 SEPARATOR = " › "
+
+_WORD = re.compile(r"\w+")
 
 
 class TokenChunker:
@@ -36,11 +41,12 @@ class TokenChunker:
         text = document.text
         starts = [start for start, end in self._tokenizer.spans(text) if end > start]
         paths = HeadingPath(document.headings)
+        name = document_name(document)
         page_starts = [page.start for page in document.pages]
         chunks = []
         for start, end in self._spans(text, starts, paths, page_starts):
             headings = paths.at(start if text[start:end].strip() else end)
-            header = self._header(document.title, headings)
+            header = self._header(name, headings)
             for left, right in self._fit(text, start, end, starts, header):
                 page = _page_of(document, page_starts, left, right)
                 chunks.append(Chunk(0, document.id, text[left:right], left, right, page, headings, header))
@@ -99,9 +105,9 @@ class TokenChunker:
             yield from _stripped(text, start, cut)
             start = cut
 
-    def _header(self, title: str, headings: Sequence[str]) -> str:
-        """``title › headings``, its middle left out until it fits into HEADER_TOKENS."""
-        parts = [title, *(h for i, h in enumerate(headings) if i or h.casefold() != title.casefold())]
+    def _header(self, name: str, headings: Sequence[str]) -> str:
+        """``name › headings``, its middle left out until it fits into HEADER_TOKENS."""
+        parts = [name, *(h for i, h in enumerate(headings) if i or h.casefold() not in name.casefold())]
         while len(parts) > 2 and self._count(SEPARATOR.join(parts)) > HEADER_TOKENS:
             parts.pop(1)
         header = SEPARATOR.join(parts)
@@ -110,6 +116,15 @@ class TokenChunker:
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.spans(text))
+
+
+def document_name(document: Document) -> str:
+    """File name and title as one name, without saying the same twice: "2018 10 K, 3M Annual Report"."""
+    name = clean_name(unquote(PurePosixPath(urlparse(document.uri).path).name))
+    said, title = set(_WORD.findall(name.casefold())), set(_WORD.findall(document.title.casefold()))
+    if title <= said:
+        return name
+    return document.title if said <= title else f"{name}, {document.title}"
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

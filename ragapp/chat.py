@@ -38,8 +38,8 @@ def _set_environment() -> bool:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if "HF_HUB_OFFLINE" not in os.environ:
-        os.environ["HF_HUB_OFFLINE"] = os.environ["RAGAPP_TOOK_HUB_OFFLINE"] = "1"
-    return "RAGAPP_TOOK_HUB_OFFLINE" in os.environ
+        os.environ["HF_HUB_OFFLINE"] = os.environ["_RAGAPP_TOOK_HUB_OFFLINE"] = "1"
+    return "_RAGAPP_TOOK_HUB_OFFLINE" in os.environ
 
 
 _MAY_GO_ONLINE = _set_environment()  # before langchain_core is imported, which reads some of it at import

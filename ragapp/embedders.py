@@ -226,8 +226,6 @@ class SentenceTransformerEmbedder:
 def _sentence_transformer(name: str, *, local: bool = True) -> Any:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if local:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 

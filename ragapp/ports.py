@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ragapp.types import Answer, Box, Chunk, Document, Event, Passage, Query
+from ragapp.types import Answer, Chunk, Document, Event, Passage, Query
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,13 +79,31 @@ class Answerer(Protocol):
 
 
 class Library(Protocol):
-    """What the read path may ask of a library about a passage it was given."""
+    """What the read path may ask of a library about a document whose passage it was given."""
 
-    def text_of(self, document_id: str) -> str: ...
+    def text_of(self, document_id: str) -> str:
+        """The whole text."""
+        ...
 
-    def page_at(self, document_id: str, offset: int) -> int: ...
+    def words(self, document_id: str, start: int, end: int) -> str:
+        """The text between two offsets, taken from the stored pages."""
+        ...
 
-    def boxes(self, document_id: str, start: int, end: int) -> tuple[Box, ...]: ...
+    def page_at(self, document_id: str, offset: int) -> int:
+        """The number of the page that an offset lies on."""
+        ...
+
+    def page_parts(self, document_id: str, start: int, end: int) -> Sequence[tuple[int, int, int]]:
+        """A span cut at page borders: ``(page, start, end)`` for every page it touches."""
+        ...
+
+
+class Words(Protocol):
+    """What a library knows of words: its index terms and how much each one tells (inverse document frequency)."""
+
+    def words(self, text: str) -> list[str]: ...
+
+    def weight(self, word: str) -> float: ...
 
 
 class Tools(Protocol):

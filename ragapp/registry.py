@@ -27,6 +27,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "keep": "ragapp.rerankers:KeepOrder",
         "late": "ragapp.rerankers:LateInteraction",
     },
+    "chat": {},
     "flow": {"linear": "ragapp.flows:linear"},
 }
 

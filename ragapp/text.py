@@ -17,6 +17,9 @@ CJK = (
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 )
 
+NO_ANSWER_EN = "This is not in your documents."
+NO_ANSWER_ZH = "您的文档中没有这方面的内容。"
+
 _CJK_CHAR = re.compile(f"[{CJK}]")
 _BROKEN_WORD = re.compile(f"{SOFT_HYPHEN}[ \t]*\n[ \t]*")
 _SPACE = re.compile(r"\s+")
@@ -34,6 +37,11 @@ _ABBREVIATION = re.compile(
 
 def has_cjk(text: str) -> bool:
     return _CJK_CHAR.search(text) is not None
+
+
+def no_answer(question: str) -> str:
+    """The sentence that says the library does not hold the answer, in the question's language."""
+    return NO_ANSWER_ZH if has_cjk(question) else NO_ANSWER_EN
 
 
 def join_broken(text: str) -> str:

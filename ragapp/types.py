@@ -151,12 +151,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question. ``where`` keeps only documents whose name matches one of its patterns (``fnmatch``)."""
+    """A question. ``where`` keeps only documents whose name matches one of its patterns (``fnmatch``).
+
+    ``options`` are wishes for this one answer that a chat model understands: max_tokens, temperature, top_p, stop.
+    """
 
     text: str
     history: tuple[Turn, ...] = ()
     where: tuple[str, ...] = ()
     seed: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

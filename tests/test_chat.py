@@ -110,6 +110,23 @@ def test_streamer_gives_back_chosen_text_token_by_token(llama: LlamaChat, text: 
     assert got == text
 
 
+def test_streamer_keeps_spaces_that_sentencepiece_strips_from_a_beginning() -> None:
+    import torch
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"▁a": 0, "<0x0A>": 1, "▁": 2, "▁b": 3, "<unk>": 4}, unk_token="<unk>"))
+    strip = decoders.Strip(" ", 1, 0)
+    words.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), strip])
+    llama = LlamaChat(model="org/llama-2")
+    llama._tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    job = chat_module._Job(llama, [1], chat_module._Options.of(llama, None, {}), 10)
+    for tokens in ([1], [0], [1], [2], [3], [3]):
+        job.streamer.put(torch.tensor(tokens))
+    job.streamer.end()
+    assert "".join(job.streamer.text_queue.queue) == "a\n  b b"
+
+
 def test_usage_and_finish_reason_length(llama: LlamaChat) -> None:
     *_, last = llama.stream(ASK, max_tokens=7)
     asked = llama.count_tokens(ASK)
