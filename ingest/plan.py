@@ -25,7 +25,8 @@ def plan(sources: Sequence[Source], files: Mapping[str, FileRow]) -> Plan:
 
     Small files first: a library is of use soon, and one huge file does not hold back the others.
     """
-    keep, read = [], []
+    keep: list[Source] = []
+    read: list[Source] = []
     for source in unique_names(sources, files):
         row = files.get(source.uri)
         unchanged = row is not None and (row.bytes, row.mtime_ns) == (source.bytes, source.mtime_ns)

@@ -29,6 +29,7 @@ class ReadingProcess:
         self._seconds = seconds_per_page
         self._memory_mb = memory_mb
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_up = False  # whether the process has said anything yet
         self._frames: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -45,12 +46,12 @@ class ReadingProcess:
             stderr=subprocess.DEVNULL,
             env=environment,
         )
+        self._is_up = False
         self._frames = queue.SimpleQueue()
         threading.Thread(target=_pump, args=(self._process, self._frames), daemon=True).start()
 
     def read(self, path: Path, passwords: Sequence[str], on_page: Callable[[int, int], None]) -> Document:
         """The document in a file. Raises ReadError, also when the process died or was too slow."""
-        fresh = self._process is None
         self.start()
         process = self._process
         assert process is not None
@@ -59,7 +60,7 @@ class ReadingProcess:
         with suppress(BrokenPipeError):  # its death is met below, where its last frame would be
             process.stdin.write(order.encode() + b"\n")
             process.stdin.flush()
-        patience = self._seconds + (START_SECONDS if fresh else 0)
+        patience = self._seconds + (0 if self._is_up else START_SECONDS)
         while True:
             try:
                 frame = self._frames.get(timeout=patience)
@@ -77,6 +78,7 @@ class ReadingProcess:
                     f"{self._memory_mb} MB.",
                     "Raise [ingest] memory_mb, or open the file in a viewer and save it anew.",
                 )
+            self._is_up = True
             if "document" in frame:
                 return _document(frame["document"])
             if "error" in frame:

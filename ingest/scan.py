@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -35,13 +36,18 @@ def scan(paths: Iterable[Path]) -> Found:
     found = Found()
     seen: set[str] = set()
     for path in paths:
-        if path.is_dir():
-            for file in _files(path, found):
-                _take(file, PurePosixPath(*file.relative_to(path).parts).as_posix(), found, seen)
-        elif path.exists():
-            _take(path, path.name, found, seen, named=True)
-        else:
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
             found.failed.append((str(path), "does not exist"))
+        except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed, a null character
+            found.failed.append((str(path), f"cannot be opened: {getattr(error, 'strerror', None) or error}"))
+        else:
+            if stat.S_ISDIR(mode):
+                for file in _files(path, found):
+                    _take(file, PurePosixPath(*file.relative_to(path).parts).as_posix(), found, seen)
+            else:
+                _take(path, path.name, found, seen, named=True)
     found.sources.sort(key=lambda source: (source.name, source.uri))
     return found
 
@@ -66,10 +72,14 @@ def _take(path: Path, name: str, found: Found, seen: set[str], *, named: bool = 
         return
     seen.add(uri)
     try:
-        stat = path.stat()
+        facts = path.stat()
     except OSError as error:
         found.failed.append((str(path), f"cannot be read: {error.strerror}"))
         return
+    if not stat.S_ISREG(facts.st_mode):
+        # A pipe or a device may never come to an end.
+        found.failed.append((str(path), "is not a file"))
+        return
     # A name that is not valid UTF-8 on disk must still be printable and storable.
     shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    found.sources.append(Source(path, uri, shown, stat.st_size, stat.st_mtime_ns))
+    found.sources.append(Source(path, uri, shown, facts.st_size, facts.st_mtime_ns))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ragapp.citations import cite_claims, cite_span
 from ragapp.ports import Embedder, Library, TokenEmbedder, Words
-from ragapp.rerankers import max_sim, scaled
+from ragapp.rerankers import scaled
 from ragapp.text import collapse, has_cjk, no_answer, sentences
 from ragapp.types import Answer, Citation, Event, FinishReason, Passage, Query, Token, Usage
 
@@ -24,7 +24,9 @@ CANDIDATE_PASSAGES = 5  # sentences are taken from this many passages: more cost
 PARAGRAPH = "\n\n"
 MIN_QUOTE_CHARS = 12
 MIN_QUOTE_CHARS_CJK = 5
-NEAR_BEST = 0.75  # further quotes must score this share of the first one's
+LEXICAL_WEIGHT = 0.2
+LEXICAL_WEIGHT_CJK = 0.7
+NEAR_BEST = 0.6  # further quotes must score this share of the first one's
 STOP_WORDS = frozenset(
     """
     a about all an and any are as at be been between but by can could did do does during for from had has have how i if
@@ -32,11 +34,14 @@ STOP_WORDS = frozenset(
     this to was we were what when where which who whom whose why will with would you your
     """.split()  # noqa: SIM905  a list of words is read as a text
 )
-# Below these the best passage is taken not to hold the answer. Round numbers, set by looking at questions whose answers
-# were known to be missing; a calibrated probability is the business of a later version.
-MIN_COVERAGE = 0.45
-MIN_COSINE = 0.35
+FUNCTION_WORD_WEIGHT = 0.25  # what a stop word of the question counts beside a content word
+# Below this the passages are taken not to hold the answer: the mean of how much of the question's information the best
+# passage's words carry, its cosine, and the best sentence's MaxSim. A round number between what questions with and
+# without an answer reach; a calibrated probability is the business of a later version.
+MIN_EVIDENCE = 0.4
+MIN_COVERAGE_CJK = 0.18  # of the pairs of characters; many of them straddle two words and stand nowhere
 
+_BULLET = re.compile(r"(?:[•●○▪■◦‣\uf0b7]\s*)?")
 _TOC_LINE = re.compile(r"\.{5,}|(?:\. ){5,}|_{5,}")
 
 
@@ -55,9 +60,10 @@ class _Candidate:
 class QuoteAnswerer:
     """Picks the sentences that answer and quotes them, each with its page; needs no language model.
 
-    A sentence's score is the mean of four views of it, each put between 0 and 1 over the candidates: MaxSim of the
-    embedder's token vectors, cosine of the sentence vectors, the share of the question's information its words carry
-    (idf), and its passage's rank score. When the best passages hold too little of the question, it says so.
+    A sentence is scored by late interaction (Khattab & Zaharia 2020): for every word of the question the best cosine
+    with one of the sentence's tokens, the tokens being embedded in the context of their whole passage, so that "it"
+    and "the company" carry what they stand for. Embedders without token vectors score by sentence vectors. Where the
+    embedder cannot read the script, shared words decide. When the passages hold too little of the question, it says so.
     """
 
     embedder: Embedder
@@ -66,23 +72,25 @@ class QuoteAnswerer:
     quotes: int = 3
 
     def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
-        candidates = list(self._candidates(passages[:CANDIDATE_PASSAGES]))
-        if not candidates or not self._is_covered(query.text, passages):
+        looked_at = passages[:CANDIDATE_PASSAGES]
+        candidates = list(self._candidates(looked_at))
+        meaning = self._meaning(query.text, candidates, looked_at)
+        if not candidates or not self._is_evidence(query.text, looked_at, meaning):
             text = no_answer(query.text)
             yield Token(text)
             return Answer(text, (), tuple(passages), "no_evidence")
-        scores = self._scores(query.text, candidates, passages)
+        lexical = self._shared_words(query.text, candidates)
+        weight = LEXICAL_WEIGHT_CJK if has_cjk(query.text) else LEXICAL_WEIGHT
+        scores = (1 - weight) * scaled(meaning) + weight * lexical
         written: list[str] = []
         citations: list[Citation] = []
         for candidate in self._best(candidates, scores):
-            chunk = candidate.passage.chunk
             cited = cite_span(candidate.passage, candidate.start, candidate.end, len(citations) + 1, self.library)
             if not cited or any(c.state != "verified" for c in cited):
                 continue
             citations += cited
             marks = "".join(f"[{c.marker}]" for c in cited)
-            words = collapse(chunk.text[candidate.start - chunk.start : candidate.end - chunk.start])
-            piece = f"{PARAGRAPH if written else ''}“{words}” {marks}"
+            piece = f"{PARAGRAPH if written else ''}“{candidate.text}” {marks}"
             written.append(piece)
             yield from (Token(part) for part in re.findall(r"\S+\s*|\s+", piece))
         return Answer("".join(written), tuple(citations), tuple(passages), "stop")
@@ -93,49 +101,57 @@ class QuoteAnswerer:
         for place, passage in enumerate(passages):
             chunk = passage.chunk
             for start, end in sentences(chunk.text):
+                start += len(_BULLET.match(chunk.text[start:end]).group())  # type: ignore[union-attr]  # matches nothing too
                 text = collapse(chunk.text[start:end])
                 least = MIN_QUOTE_CHARS_CJK if has_cjk(text) else MIN_QUOTE_CHARS
                 key = (chunk.document_id, chunk.start + end)
-                if len(text) < least or _TOC_LINE.search(text) or key in seen:
+                if len(text) < least or key in seen or text in chunk.headings or _TOC_LINE.search(text):
                     continue
                 seen.add(key)
                 yield _Candidate(passage, place, chunk.start + start, chunk.start + end, text)
 
-    def _is_covered(self, question: str, passages: Sequence[Passage]) -> bool:
-        """Whether the best passages share enough of the question's words, or of its meaning."""
+    def _meaning(
+        self, question: str, candidates: Sequence[_Candidate], passages: Sequence[Passage]
+    ) -> NDArray[np.float64]:
+        """How near each candidate's meaning is to the question's, a cosine, ``(candidates,)``."""
+        if not candidates:
+            return np.empty(0)
+        if not isinstance(self.embedder, TokenEmbedder):
+            vector = np.asarray(self.embedder.embed_query(question), dtype=np.float64)
+            texts = [candidate.text for candidate in candidates]
+            cosines: NDArray[np.float64] = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64) @ vector
+            return cosines
+        asked, *states = self.embedder.embed_tokens([question, *(p.chunk.text for p in passages)])
+        weights = np.array([_token_weight(question[start:end]) for start, end in self.embedder.spans(question)])
+        spans = [self.embedder.spans(passage.chunk.text) for passage in passages]
+        near = [asked @ state.T for state in states]
+        return np.array([_max_sim(near[c.place], weights, _inside(c, spans[c.place])) for c in candidates])
+
+    def _is_evidence(self, question: str, passages: Sequence[Passage], meaning: NDArray[np.float64]) -> bool:
+        """Whether the best passages hold enough of the question's words and meaning."""
         wanted = self._weights(question)
         total = sum(wanted.values())
-        best = 0.0
+        coverage = 0.0
         for passage in passages[:3]:
             having = set(self.words.words(f"{passage.chunk.header}\n{passage.chunk.text}"))
-            best = max(best, sum(weight for word, weight in wanted.items() if word in having) / total if total else 0.0)
-        cosines = [p.found_by["dense"].score for p in passages[:3] if "dense" in p.found_by]
-        cosine = max(cosines, default=0.0)
+            held = sum(weight for word, weight in wanted.items() if word in having)
+            coverage = max(coverage, held / total if total else 0.0)
         if has_cjk(question):
-            return best >= MIN_COVERAGE / 2
-        return best >= MIN_COVERAGE and cosine >= MIN_COSINE
+            # The built-in embedder reads English: of a Chinese question only the words tell something.
+            return coverage >= MIN_COVERAGE_CJK
+        cosine = max((p.found_by["dense"].score for p in passages[:3] if "dense" in p.found_by), default=0.0)
+        return (coverage + cosine + float(meaning.max())) / 3 >= MIN_EVIDENCE
 
     def _weights(self, question: str) -> dict[str, float]:
         """The question's index terms that tell something, with their inverse document frequency."""
         content = " ".join(word for word in re.findall(r"[\w'’-]+", question) if word.lower() not in STOP_WORDS)
         return {word: self.words.weight(word) for word in self.words.words(content or question)}
 
-    def _scores(
-        self, question: str, candidates: Sequence[_Candidate], passages: Sequence[Passage]
-    ) -> NDArray[np.float64]:
+    def _shared_words(self, question: str, candidates: Sequence[_Candidate]) -> NDArray[np.float64]:
+        """How much of the question's information the words of each candidate carry, between 0 and 1."""
         wanted = self._weights(question)
         having = [set(self.words.words(candidate.text)) for candidate in candidates]
-        lexical = np.array([sum(w for word, w in wanted.items() if word in words) for words in having])
-        ranked = np.array([candidate.passage.score for candidate in candidates])
-        views = [scaled(lexical), scaled(ranked)]
-        texts = [candidate.text for candidate in candidates]
-        if isinstance(self.embedder, TokenEmbedder):
-            views.append(scaled(max_sim(self.embedder, question, texts)))
-        asked = np.asarray(self.embedder.embed_query(question), dtype=np.float32)
-        rows = np.asarray(self.embedder.embed_documents(texts), dtype=np.float32)
-        views.append(scaled((rows @ asked).astype(np.float64)))
-        mean: NDArray[np.float64] = np.mean(views, axis=0)
-        return mean
+        return scaled(np.array([sum(w for word, w in wanted.items() if word in words) for words in having]))
 
     def _best(self, candidates: Sequence[_Candidate], scores: NDArray[np.float64]) -> Iterator[_Candidate]:
         """The best candidate, and those near it that say something else, up to the number of quotes."""
@@ -148,6 +164,26 @@ class QuoteAnswerer:
             if not any(text in other or other in text for other in said):
                 said.append(text)
                 yield candidates[i]
+
+
+def _token_weight(token: str) -> float:
+    """What a token of the question counts: nothing for punctuation, little for a stop word."""
+    if not any(c.isalnum() for c in token):
+        return 0.0
+    return FUNCTION_WORD_WEIGHT if token.lower() in STOP_WORDS else 1.0
+
+
+def _inside(candidate: _Candidate, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Which of its passage's tokens lie in a candidate."""
+    start, end = candidate.start - candidate.passage.chunk.start, candidate.end - candidate.passage.chunk.start
+    return [i for i, (left, right) in enumerate(spans) if left >= start and right <= end]
+
+
+def _max_sim(near: NDArray[np.float32], weights: NDArray[np.float64], tokens: list[int]) -> float:
+    """The weighted mean over the question's tokens of the best cosine with one of some tokens."""
+    if not tokens or not weights.sum():
+        return 0.0
+    return float(near[:, tokens].max(axis=1) @ weights / weights.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +216,9 @@ class ChatAnswerer:
         # Closing the model's stream is what stops the model, also when this generator is closed half way.
         with closing(self.model.stream(messages, **options)) as stream:
             for chunk in stream:
-                text = str(chunk.text)
-                if text:
-                    parts.append(text)
-                    yield Token(text)
+                # An empty piece says that the model is still reading: passed on, so that who waits may leave.
+                parts.append(str(chunk.text))
+                yield Token(parts[-1])
                 if chunk.response_metadata.get("finish_reason") == "length":
                     reason = "length"
                 if chunk.usage_metadata:

@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import sqlite3
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def text_hash(chunk: Chunk) -> bytes:
 
 
 class Catalog:
-    """The SQLite file of one library. Safe to share between threads: each has its own connection."""
+    """The SQLite file of one library. Safe to share between threads: every call has a connection to itself."""
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
         """Open the library in ``folder``, making it when ``create``.
@@ -137,9 +137,8 @@ class Catalog:
         """
         self.folder = folder
         self.path = folder / FILE_NAME
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._guard = threading.Lock()
+        # Open connections that nobody uses just now: as many as were ever used at once. A deque is safe to share.
+        self._idle: deque[sqlite3.Connection] = deque()
         self._immutable = False
         if not self.path.is_file():
             if not create:
@@ -164,28 +163,32 @@ class Catalog:
             raise LibraryError(f"The library folder {self.folder} is not writable.", "Name another with --library DIR.")
 
     def _connect(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            if self._immutable:
-                uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-                connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            else:
-                connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False, isolation_level=None)
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._local.connection = connection
-            with self._guard:
-                self._connections.append(connection)
+        if self._immutable:
+            uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        else:
+            connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False, isolation_level=None)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose errors are ours."""
+        """A connection of one's own for the length of the block, whose errors are ours."""
         try:
-            yield self._connect()
+            connection = self._idle.pop()
+        except IndexError:
+            connection = None
+        try:
+            if connection is None:
+                connection = self._connect()
+            yield connection
         except sqlite3.Error as error:
             raise self._translate(error) from error
+        finally:
+            if connection is not None:
+                self._idle.append(connection)
 
     def _translate(self, error: sqlite3.Error) -> LibraryError:
         text = str(error)
@@ -217,9 +220,10 @@ class Catalog:
     def _migrate(self) -> None:
         self._immutable = self.path.exists() and not os.access(self.folder, os.W_OK)
         with self._reading() as db:
+            # Tables first: another process may be making the library, and its mark comes together with its tables.
+            (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (version,) = db.execute("PRAGMA user_version").fetchone()
             (application,) = db.execute("PRAGMA application_id").fetchone()
-            (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if tables and application != APPLICATION_ID:
                 raise LibraryError(f"{self.path} is an SQLite file, but not a ragapp library.")
             if version > len(MIGRATIONS):
@@ -278,11 +282,8 @@ class Catalog:
         return not self._immutable
 
     def close(self) -> None:
-        with self._guard:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-        self._local = threading.local()
+        while self._idle:
+            self._idle.pop().close()
 
     # -- facts about the library ---------------------------------------------------------------------------------
 
@@ -301,6 +302,19 @@ class Catalog:
     def set_embedder(self, fingerprint: str) -> None:
         with self._transaction() as (db, _):
             db.execute("INSERT OR REPLACE INTO meta VALUES ('embedder', ?)", (fingerprint,))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Whatever this thread reads inside belongs to one generation, though others may write meanwhile."""
+        with self._reading() as db:
+            nested = db.in_transaction
+            if not nested:
+                db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if not nested and db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def changes(self, since: Generation) -> Changes | None:
         """What has changed since a generation; None when that one is not in this library's history."""
@@ -329,7 +343,7 @@ class Catalog:
         ``vectors`` holds the new vectors by text hash; those known already may be left out.
         """
         with self._transaction() as (db, generation):
-            self._release(db, generation, [file.uri])
+            freed = self._release(db, generation, [file.uri])
             if not db.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone():
                 self._insert(db, generation, document, chunks)
             db.executemany(
@@ -340,6 +354,8 @@ class Catalog:
                 "INSERT INTO files VALUES (?, ?, ?, ?, ?)",
                 (file.uri, file.name, document.id, file.bytes, file.mtime_ns),
             )
+            # Only now: what the old document shares with the new one is still needed.
+            self._purge(db, freed)
 
     def _insert(self, db: sqlite3.Connection, generation: int, document: Document, chunks: Sequence[Chunk]) -> None:
         added = datetime.now(UTC).isoformat(timespec="seconds")
@@ -370,29 +386,35 @@ class Catalog:
         """Let a file stand for a document that is stored already (a copy, or a file whose time stamp changed)."""
         with self._transaction() as (db, generation):
             db.execute("DELETE FROM files WHERE uri = ? AND document_id = ?", (file.uri, file.document_id))
-            self._release(db, generation, [file.uri])
+            freed = self._release(db, generation, [file.uri])
             db.execute(
                 "INSERT INTO files VALUES (?, ?, ?, ?, ?)",
                 (file.uri, file.name, file.document_id, file.bytes, file.mtime_ns),
             )
+            self._purge(db, freed)
 
     def drop(self, uris: Sequence[str]) -> None:
         """Forget files, and the documents that no other file stands for, with all that was made of them."""
         with self._transaction() as (db, generation):
-            self._release(db, generation, uris)
+            self._purge(db, self._release(db, generation, uris))
 
-    def _release(self, db: sqlite3.Connection, generation: int, uris: Sequence[str]) -> None:
+    def _release(self, db: sqlite3.Connection, generation: int, uris: Sequence[str]) -> list[bytes]:
+        """Take files away, and documents without a file; returns the text hashes that may now be without a chunk."""
+        freed: list[bytes] = []
         for uri in uris:
             row = db.execute("DELETE FROM files WHERE uri = ? RETURNING document_id", (uri,)).fetchone()
             if row is None or db.execute("SELECT 1 FROM files WHERE document_id = ?", row).fetchone():
                 continue
-            hashes = db.execute("SELECT DISTINCT hash FROM chunks WHERE document_id = ?", row).fetchall()
+            freed += [key for (key,) in db.execute("SELECT DISTINCT hash FROM chunks WHERE document_id = ?", row)]
             db.execute("INSERT INTO dropped SELECT id, ? FROM chunks WHERE document_id = ?", (generation, *row))
             db.execute("DELETE FROM chunks WHERE document_id = ?", row)
             db.execute("DELETE FROM documents WHERE id = ?", row)
-            db.executemany(
-                "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)", hashes
-            )
+        return freed
+
+    def _purge(self, db: sqlite3.Connection, hashes: Iterable[bytes]) -> None:
+        """Delete those of the vectors that no chunk uses any more."""
+        unused = "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)"
+        db.executemany(unused, [(key,) for key in hashes])
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -510,12 +532,11 @@ class Catalog:
                     blobs.append(blob)
         if not keys:
             return np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32)
-        try:
-            rows = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(keys), -1)
-        except ValueError:
+        if len({len(blob) for blob in blobs}) > 1 or len(blobs[0]) % 4:
             raise LibraryError(
                 "The library's vectors are not all of one width.", "`ragapp doctor` says which are damaged."
-            ) from None
+            )
+        rows = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(keys), -1)
         return np.array(keys, dtype=np.int64), rows.astype(np.float32, copy=False)
 
     def known_hashes(self, embedder: str, hashes: Iterable[bytes]) -> set[bytes]:
@@ -538,16 +559,20 @@ class Catalog:
             for table, *_ in db.execute("PRAGMA foreign_key_check"):
                 yield f"A row of {table} refers to something that is gone."
             documents = [key for (key,) in db.execute("SELECT id FROM documents")]
+            # The width that most vectors have is the right one.
+            width = db.execute(
+                "SELECT length(vector) FROM vectors GROUP BY length(vector) ORDER BY count(*) DESC, 1 DESC LIMIT 1"
+            ).fetchone()
         fingerprint = self.embedder()
         for key in documents:
-            yield from self._check_document(key, fingerprint)
+            yield from self._check_document(key, fingerprint, width[0] if width else 0)
 
-    def _check_document(self, key: str, fingerprint: str | None) -> Iterator[str]:
+    def _check_document(self, key: str, fingerprint: str | None, width: int) -> Iterator[str]:
         document = self.document(key)
         name = document.uri or key
         if not document.uri:
             yield f"Document {key} belongs to no file."
-        if any(left.end != right.start for left, right in zip(document.pages, document.pages[1:], strict=False)):
+        if [page.start for page in document.pages] != [0, *(page.end for page in document.pages)][:-1]:
             yield f"{name}: its pages do not join."
         with self._reading() as db:
             rows = db.execute(
@@ -562,7 +587,7 @@ class Catalog:
                 yield f"{name}: chunk {chunk_id} does not match its checksum."
             if vector is None:
                 yield f"{name}: chunk {chunk_id} has no vector."
-            elif len(vector) % 4 or not np.isfinite(np.frombuffer(vector, dtype="<f4")).all():
+            elif len(vector) != width or len(vector) % 4 or not np.isfinite(np.frombuffer(vector, dtype="<f4")).all():
                 yield f"{name}: the vector of chunk {chunk_id} is damaged."
 
 

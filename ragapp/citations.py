@@ -40,7 +40,7 @@ def find(quote: str, text: str) -> tuple[int, int] | None:
     at = folded.find(wanted)
     if at < 0:
         return None
-    return places[at], places[at + len(wanted) - 1] + 1
+    return places[at][0], places[at + len(wanted) - 1][1]
 
 
 def locate(quote: str, passage: Passage, library: Library) -> Place:
@@ -106,17 +106,33 @@ def _claims(text: str) -> Iterator[tuple[int, str]]:
         yield int(match.group(1)), before[border + 1 :].strip()
 
 
-def _folded(text: str) -> tuple[str, list[int]]:
-    """The text without what may differ, and for each of its characters where it came from."""
+def _spelled(character: str) -> str:
+    """The character in plain form: ligatures as letters, wide forms as narrow ones.
+
+    Raised, lowered and circled figures stay what they are: 10² is not 102.
+    """
+    if unicodedata.decomposition(character).startswith(("<super>", "<sub>", "<circle>", "<fraction>")):
+        return character
+    return unicodedata.normalize("NFKC", character)
+
+
+def _folded(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text without what may differ, and for each of its characters the span it came from."""
     out: list[str] = []
-    places: list[int] = []
+    places: list[tuple[int, int]] = []
     for place, character in enumerate(text):
         if character.isspace() or character in _SKIPPED:
             continue
         if character in "-‐‑" and text[place + 1 : place + 3].strip(" \t").startswith("\n"):
             continue
-        for folded in unicodedata.normalize("NFKC", character).translate(_ALIKE):
+        if out and unicodedata.combining(character):
+            # An accent behind its letter and the letter that has it are the same text.
+            letter = unicodedata.normalize("NFC", out[-1] + character)
+            if len(letter) == 1:
+                out[-1], places[-1] = letter, (places[-1][0], place + 1)
+                continue
+        for folded in _spelled(character).translate(_ALIKE):
             if not folded.isspace():
                 out.append(folded)
-                places.append(place)
+                places.append((place, place + 1))
     return "".join(out), places

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -35,6 +35,8 @@ class PartTable(Table):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    name: str
+
 
 class EmbedderTable(PartTable):
     name: str = Field("builtin", description="builtin, a folder or hub id of sentence-transformers, or pkg.mod:attr")
@@ -50,10 +52,13 @@ class ChunkerTable(PartTable):
 
 class SearchTable(Table):
     k: Count = Field(10, description="passages of a search")
-    depth: Count = Field(100, description="candidates asked of each ranker")
+    depth: Count = Field(40, description="candidates of each ranker that the fusion weighs")
     fusion: Literal["minmax", "rrf"] = Field("minmax", description="how the rankings are joined")
-    dense_weight: Share = Field(0.5, description="weight of the vectors; the words have the rest (minmax)")
-    rrf_constant: Count = Field(60, description="constant of reciprocal rank fusion (rrf)")
+    dense_weight: Share = Field(0.5, description="weight of the vectors in the fusion; the words have the rest")
+    dense_weight_cjk: Share = Field(
+        0.2, description="the same for Chinese, Japanese and Korean questions, which the built-in model reads badly"
+    )
+    rrf_constant: Count = Field(60, description="constant of reciprocal rank fusion")
     max_question_chars: Count = Field(8000, description="a longer question is refused")
 
 
@@ -211,7 +216,7 @@ def _from_env(env: Mapping[str, str]) -> Layer:
         table, _, name = variable.removeprefix("RAGAPP_").lower().partition("_")
         if table not in TABLES or not name:
             known = [f"RAGAPP_{t}_{n}".upper() for t, m in TABLES.items() for n in m.model_fields]
-            raise _unknown_key(variable, "the environment", [*known, *NOT_SETTINGS])
+            raise _unknown_key(variable, "the environment", [*known, *NOT_SETTINGS], variable)
         _known(table, name, "the environment", spelled=variable)
         layer[f"{table}.{name}"] = (value, f"${variable}")
     return layer
@@ -222,7 +227,7 @@ def _from_flags(flags: Mapping[str, object]) -> Layer:
     for key, value in flags.items():
         table, _, name = key.partition(".")
         if table not in TABLES or not name:
-            raise _unknown_key(key, "the flags", [f"{t}.{n}" for t, m in TABLES.items() for n in m.model_fields])
+            raise _unknown_key(key, "the flags", [f"{t}.{n}" for t, m in TABLES.items() for n in m.model_fields], key)
         _known(table, name, "the flags")
         layer[key] = (value, "flag")
     return layer
@@ -231,21 +236,26 @@ def _from_flags(flags: Mapping[str, object]) -> Layer:
 def _known(table: str, name: str, where: str, spelled: str = "") -> None:
     model = TABLES[table]
     if name not in model.model_fields and not issubclass(model, PartTable):
-        raise _unknown_key(spelled or f"{table}.{name}", where, model.model_fields)
+        if spelled:
+            raise _unknown_key(spelled, where, [field.upper() for field in model.model_fields], name.upper())
+        raise _unknown_key(f"{table}.{name}", where, model.model_fields)
 
 
-def _unknown_key(key: str, where: str, known: Any) -> ConfigError:
-    last = key if key.startswith("RAGAPP_") else key.rpartition(".")[2]
-    near = get_close_matches(last, [str(k) for k in known], n=1, cutoff=0.5)
-    prefix = key.removesuffix(last)
-    hint = f"Did you mean {prefix}{near[0]}?" if near else "`ragapp config` lists every setting."
+def _unknown_key(key: str, where: str, known: Iterable[str], wrong: str = "") -> ConfigError:
+    """``wrong`` is the end of the key that is compared with what is known: what follows the dot, unless it is given."""
+    wrong = wrong or key.rpartition(".")[2]
+    near = get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    hint = f"Did you mean {key.removesuffix(wrong)}{near[0]}?" if near else "`ragapp config` lists every setting."
     return ConfigError(f"Unknown setting {key} in {where}.", hint)
 
 
 def _translate(error: ValidationError, sources: Mapping[str, str]) -> ConfigError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"][:2])
+    table, _, name = key.partition(".")
+    info = TABLES[table].model_fields.get(name) if table in TABLES else None
+    shown = repr(first["input"]) if info is None or info.repr else "(hidden)"
     return ConfigError(
-        f"{key} = {first['input']!r} (from {sources.get(key, 'default')}) does not fit: {first['msg']}.",
+        f"{key} = {shown} (from {sources.get(key, 'default')}) does not fit: {first['msg']}.",
         "`ragapp config` shows every setting with its meaning.",
     )

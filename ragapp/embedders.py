@@ -107,7 +107,8 @@ class BuiltinEmbedder:
 
     def embed_query(self, text: str) -> Vectors:
         """``(384,)``, a unit vector."""
-        return self.embed_documents([text])[0]
+        vector: Vectors = self.embed_documents([text])[0]
+        return vector
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
         """A unit vector for every token of each text, ``(tokens, 384)``, without the special tokens."""
@@ -202,12 +203,15 @@ class SentenceTransformerEmbedder:
         return list(backend.encode(text, add_special_tokens=False).offsets)
 
     def embed_documents(self, texts: list[str]) -> Vectors:
+        if not texts:
+            return np.empty((0, 0), dtype=np.float32)
         with self._held() as model:
             rows = model.encode(texts, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
         return np.asarray(rows, dtype=np.float32).reshape(len(texts), -1)
 
     def embed_query(self, text: str) -> Vectors:
-        return self.embed_documents([text])[0]
+        vector: Vectors = self.embed_documents([text])[0]
+        return vector
 
     def _model(self) -> Any:
         with self._held() as model:
@@ -273,7 +277,8 @@ class HashingEmbedder:
         return _unit(rows)
 
     def embed_query(self, text: str) -> Vectors:
-        return self.embed_documents([text])[0]
+        vector: Vectors = self.embed_documents([text])[0]
+        return vector
 
 
 def _batches(windows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:

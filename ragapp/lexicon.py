@@ -57,7 +57,9 @@ class Lexicon:
         words = self.words(text)
         with self._lock:
             self.follow()
-            if self._index is None or not words:
+            # tantivy panics at a limit of 0, and makes room for as many as it is asked for.
+            limit = 0 if self._index is None else min(k, self._index.searcher().num_docs)
+            if limit < 1 or not words:
                 return []
             schema = self._index.schema
             parts = []
@@ -67,7 +69,7 @@ class Lexicon:
                 parts.append((tantivy.Occur.Should, in_text))
                 parts.append((tantivy.Occur.Should, tantivy.Query.boost_query(in_header, HEADER_BOOST)))
             searcher = self._index.searcher()
-            hits = searcher.search(tantivy.Query.boolean_query(parts), k, count=False).hits
+            hits = searcher.search(tantivy.Query.boolean_query(parts), limit, count=False).hits
             # Equal scores come in the order of the segments, which depends on how the index grew.
             found = [(int(searcher.doc(address)["id"][0]), float(score)) for score, address in hits]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
@@ -86,12 +88,14 @@ class Lexicon:
             if self._index is None:
                 return 0.0
             searcher = self._index.searcher()
-            total, having = searcher.num_docs, searcher.doc_freq("text", word)
+            total = searcher.num_docs
+            # tantivy counts the chunks that were dropped with the others until it merges its files.
+            having = min(searcher.doc_freq("text", word), total)
         return math.log(1 + (total - having + 0.5) / (having + 0.5))
 
     def follow(self) -> None:
         """Bring the index to the catalog's generation; the result stays private to this process."""
-        with self._lock:
+        with self._lock, self._catalog.snapshot():
             now = self._catalog.generation()
             if self._generation == now:
                 return
@@ -107,7 +111,7 @@ class Lexicon:
 
     def publish(self) -> None:
         """Write the index of the catalog's generation to disk unless it is there. Needs the write lock."""
-        with self._lock:
+        with self._lock, self._catalog.snapshot():
             now = self._catalog.generation()
             if self._generation != now or self._private is not None:
                 self._take_newest()
@@ -145,7 +149,10 @@ class Lexicon:
         if found is None or (self._generation is not None and found[0].number <= self._generation.number):
             return
         if self._catalog.changes(found[0]) is not None:
-            self._open(found[1], found[0])
+            try:
+                self._open(found[1], found[0])
+            except ValueError:
+                return  # deleted since: another process has published a newer one
             self._drop_private()
 
     def _open(self, folder: Path, generation: Generation) -> None:
@@ -162,11 +169,10 @@ class Lexicon:
         changes = None
         if self._generation is not None:
             changes = self._catalog.changes(self._generation)
-        if changes is None:
+        if changes is None or not _link(self._folder, folder):
             index = tantivy.Index(_schema(), path=str(folder))
             changes = Changes((), tuple(int(i) for i in self._catalog.chunk_ids()))
         else:
-            _link(self._folder, folder)
             index = tantivy.Index.open(str(folder))
         index.register_tokenizer(ANALYZER, _analyzer())
         writer = index.writer(WRITER_BYTES, 1)
@@ -198,12 +204,21 @@ def _analyzer() -> Any:
     return builder.build()
 
 
-def _link(source: Path, target: Path) -> None:
-    """The files of a published index again, as links where the file system has them: tantivy never changes a file."""
-    for path in source.iterdir():
-        if path.name == "mark.json" or path.name.endswith(".lock"):
-            continue
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            shutil.copy2(path, target / path.name)
+def _link(source: Path, target: Path) -> bool:
+    """The files of a published index again, as links where the file system has them: tantivy never changes a file.
+
+    False, with nothing in ``target``, when the index was deleted meanwhile, as caches may be at any time.
+    """
+    try:
+        for path in source.iterdir():
+            if path.name == "mark.json" or path.name.endswith(".lock"):
+                continue
+            try:
+                os.link(path, target / path.name)
+            except OSError:
+                shutil.copy2(path, target / path.name)
+    except FileNotFoundError:
+        for path in target.iterdir():
+            path.unlink()
+        return False
+    return True

@@ -9,6 +9,7 @@ compiled file is kept in the user's cache folder together with its own checksum.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -100,6 +101,7 @@ def _cached_graph() -> Path:
         made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     except OSError:
         made = Path(tempfile.mkdtemp(prefix="ragapp-"))
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
         _write_graph(made)
         return made / "model.xml"
     try:
@@ -119,7 +121,7 @@ def _is_intact(folder: Path) -> bool:
     try:
         sums = json.loads((folder / "sha256.json").read_text(encoding="utf-8"))
         return all(_sha256(folder / name) == sums[name] for name in ("model.xml", "model.bin"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -54,8 +54,11 @@ class Tokenizer(Protocol):
 class TokenEmbedder(Protocol):
     """An embedder that also gives a unit vector for every token, for late interaction.
 
-    ``embed_tokens`` returns one ``(tokens, width)`` float32 array a text, special tokens left out.
+    ``embed_tokens`` returns one ``(tokens, width)`` float32 array a text, special tokens left out: a row for each of
+    the text's ``spans``.
     """
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]: ...
 
     def embed_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]: ...
 

@@ -23,7 +23,7 @@ from ragapp.ingest.pipeline import Pipeline
 from ragapp.ingest.report import Progress, Report
 from ragapp.lexicon import Lexicon
 from ragapp.ports import Answerer, Chunker, Flow, Reranker, Retriever
-from ragapp.retrievers import Dense, Hybrid, Lexical, fusion
+from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
 from ragapp.types import Answer, Box, Citation, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
 
@@ -183,7 +183,7 @@ class Rag:
             for event in events:
                 if isinstance(event, Step):
                     timings[event.name] = round(timings.get(event.name, 0.0) + event.seconds, 4)
-                elif isinstance(event, Token):
+                elif isinstance(event, Token) and event.text:
                     timings.setdefault("first_token", round(time.perf_counter() - started, 4))
                 elif isinstance(event, Done):
                     timings["total"] = round(time.perf_counter() - started, 4)
@@ -228,6 +228,8 @@ class Rag:
         """Load what an answer needs, so that the first question does not wait for it."""
         self._made_tools()
         self._embedder.embed_query("warm")
+        if hasattr(self.chat, "warm"):
+            self.chat.warm()
         self._vectors.follow()
         self._lexicon.follow()
 
@@ -284,8 +286,9 @@ class Rag:
 
     def _make_tools(self) -> _Tools:
         search = self.config.search
-        rankers = {"dense": Dense(self._vectors, self._embedder), "lexical": Lexical(self._lexicon)}
-        fuse = fusion(search.fusion, search.dense_weight, search.rrf_constant)
+        rankers: dict[str, Ranker] = {"dense": Dense(self._vectors, self._embedder), "lexical": Lexical(self._lexicon)}
+        weights = search.dense_weight, search.dense_weight_cjk
+        fuse = fusion(search.fusion, *weights, search.rrf_constant, search.depth)
         retriever = Hybrid(self.catalog, rankers, fuse, search.depth)
         self.publish_caches()
         return _Tools(self.config.answer.passages, retriever, self._make_reranker(), self._make_answerer())

@@ -60,6 +60,8 @@ def resolve(kind: str, name: str) -> Any:
 def build(kind: str, name: str, settings: Mapping[str, object]) -> Any:
     """Resolve and call with ``settings``. Keys that do not fit give a ConfigError that prints the signature."""
     factory = resolve(kind, name)
+    if not callable(factory):
+        raise ConfigError(f"The {kind} {name!r} is no class or function: it cannot be called.")
     try:
         signature = inspect.signature(factory)
         signature.bind(**settings)
@@ -72,6 +74,11 @@ def build(kind: str, name: str, settings: Mapping[str, object]) -> Any:
 
 def _from_path(kind: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(
+            f"The {kind} {path!r} cannot be imported: {module_name!r} is not the name of a module.",
+            "A dotted path looks like my_notes:MyPart.",
+        )
     here = str(Path.cwd())
     if here not in sys.path:
         # A user's own file beside ragapp.toml is importable, as with `python -m`.

@@ -8,6 +8,7 @@ ranker's scores between 0 and 1 before they are weighed (Bruch et al. 2023), rec
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,13 +19,17 @@ import numpy as np
 from ragapp.catalog import Catalog
 from ragapp.lexicon import Lexicon
 from ragapp.ports import Embedder
+from ragapp.text import has_cjk
 from ragapp.types import Passage, Query, Rank
 from ragapp.vectors import VectorIndex
 
 Scores = Sequence[tuple[int, float]]
+Fusion = Callable[[str, Mapping[str, Scores]], list[tuple[int, float]]]
 
 _WORD = re.compile(r"\w+")
 SAME_SHARE = 0.9  # two passages of a document that share this part of their words are one
+SAME_PAGE = 0.7  # what a further passage of a page that is in the list already keeps of its score
+AT_LEAST = 2  # candidates for each result that is wanted, as some collapse
 OVERLAP_SHARE = 0.5  # two spans that share this part of the shorter one are one
 
 
@@ -57,71 +62,85 @@ class Lexical:
 
 @dataclass(frozen=True, slots=True)
 class Hybrid:
-    """Several rankers, ``depth`` candidates each, fused; overlaps and near-duplicates collapse into the better one."""
+    """Several rankers, fused; overlaps and near-duplicates collapse, and pages take turns.
+
+    A second passage of a page counts SAME_PAGE of its score, a third the square of it: what is most likely on the page
+    has been found, and another page may hold what it does not. The order does not depend on ``k``.
+    """
 
     catalog: Catalog
     rankers: Mapping[str, Ranker]
-    fuse: Callable[[Mapping[str, Scores]], list[tuple[int, float]]]
+    fuse: Fusion
     depth: int
 
     def retrieve(self, query: Query, k: int) -> list[Passage]:
         """At most ``k`` passages, best first, each with the rank and score that every ranker gave it."""
-        depth = len(self.catalog.chunk_ids()) if query.where else max(self.depth, k)
+        depth = len(self.catalog.chunk_ids()) if query.where else max(self.depth, AT_LEAST * k)
         found = {name: ranker.rank(query.text, depth) for name, ranker in self.rankers.items()}
         ranks = {
             name: {chunk_id: Rank(place, score) for place, (chunk_id, score) in enumerate(scores, 1)}
             for name, scores in found.items()
         }
-        fused = self.fuse(found)
+        fused = self.fuse(query.text, found)
+        rows = self.catalog.chunks(chunk_id for chunk_id, _ in fused)
         passages: list[Passage] = []
-        # Twice as many as asked for are enough unless many collapse; then the rest is looked at too.
-        for part in (fused[: 2 * k], fused[2 * k :]):
-            rows = self.catalog.chunks(chunk_id for chunk_id, _ in part)
-            for chunk_id, score in part:
-                if len(passages) == k:
-                    return passages
-                if chunk_id not in rows:
-                    continue  # dropped since the ranking was made
-                chunk, name, title = rows[chunk_id]
-                if query.where and not any(fnmatchcase(name, pattern) for pattern in query.where):
-                    continue
-                found_by = {ranker: ranks[ranker][chunk_id] for ranker in ranks if chunk_id in ranks[ranker]}
-                passage = Passage(chunk, name, title, score, found_by)
-                if not any(is_same(passage, other) for other in passages):
-                    passages.append(passage)
-        return passages
+        on_page: Counter[tuple[str, int]] = Counter()
+        for chunk_id, score in fused:
+            if chunk_id not in rows:
+                continue  # dropped since the ranking was made
+            chunk, name, title = rows[chunk_id]
+            if query.where and not any(fnmatchcase(name, pattern) for pattern in query.where):
+                continue
+            found_by = {ranker: ranks[ranker][chunk_id] for ranker in ranks if chunk_id in ranks[ranker]}
+            page = (chunk.document_id, chunk.page)
+            passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by)
+            if not any(is_same(passage, other) for other in passages):
+                on_page[page] += 1
+                passages.append(passage)
+        return sorted(passages, key=lambda passage: (-passage.score, passage.chunk.id))[:k]
 
 
-def min_max(found: Mapping[str, Scores], weights: Mapping[str, float]) -> list[tuple[int, float]]:
-    """Weighted sum of scores scaled to 0..1 within each ranker; what a ranker did not find counts 0 there."""
+def min_max(found: Mapping[str, Scores], weights: Mapping[str, float], depth: int) -> list[tuple[int, float]]:
+    """Weighted sum of each ranker's scores, scaled so that its best is 1 and its ``depth``-th is 0.
+
+    What lies deeper, or was not found, counts 0 there; so a longer list of results starts like a shorter one.
+    """
     total: dict[int, float] = {}
     for name, scores in found.items():
         if not scores:
             continue
-        values = [score for _, score in scores]
-        low, span = min(values), max(values) - min(values)
+        low = scores[min(depth, len(scores)) - 1][1]
+        span = scores[0][1] - low
         for chunk_id, score in scores:
-            scaled = (score - low) / span if span > 0 else 1.0
+            scaled = max(0.0, (score - low) / span) if span > 0 else 1.0
             total[chunk_id] = total.get(chunk_id, 0.0) + weights[name] * scaled
     return _ordered(total.items())
 
 
-def reciprocal_rank(found: Mapping[str, Scores], constant: int) -> list[tuple[int, float]]:
-    """Sum of ``1 / (constant + place)`` over the rankers."""
+def reciprocal_rank(
+    found: Mapping[str, Scores], weights: Mapping[str, float], constant: int
+) -> list[tuple[int, float]]:
+    """Weighted sum of ``1 / (constant + place)`` over the rankers."""
     total: dict[int, float] = {}
-    for scores in found.values():
+    for name, scores in found.items():
         for place, (chunk_id, _) in enumerate(scores, 1):
-            total[chunk_id] = total.get(chunk_id, 0.0) + 1.0 / (constant + place)
+            total[chunk_id] = total.get(chunk_id, 0.0) + weights[name] / (constant + place)
     return _ordered(total.items())
 
 
 def fusion(
-    method: Literal["minmax", "rrf"], dense_weight: float, constant: int
-) -> Callable[[Mapping[str, Scores]], list[tuple[int, float]]]:
+    method: Literal["minmax", "rrf"], dense_weight: float, dense_weight_cjk: float, constant: int, depth: int
+) -> Fusion:
     """The fusion of a dense and a lexical ranker that the settings name."""
-    if method == "rrf":
-        return lambda found: reciprocal_rank(found, constant)
-    return lambda found: min_max(found, {"dense": dense_weight, "lexical": 1 - dense_weight})
+
+    def fuse(question: str, found: Mapping[str, Scores]) -> list[tuple[int, float]]:
+        dense = dense_weight_cjk if has_cjk(question) else dense_weight
+        weights = {"dense": dense, "lexical": 1 - dense}
+        if method == "rrf":
+            return reciprocal_rank(found, weights, constant)
+        return min_max(found, weights, depth)
+
+    return fuse
 
 
 def is_same(one: Passage, other: Passage) -> bool:

@@ -25,7 +25,8 @@ _BROKEN_WORD = re.compile(f"{SOFT_HYPHEN}[ \t]*\n[ \t]*")
 _SPACE = re.compile(r"\s+")
 _CJK_GAP = re.compile(f"(?<=[{CJK}，。、；：？！“”（）]) (?=[{CJK}，。、；：？！“”（）])")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
-_LINE_BREAK = re.compile(r"[ \t]*\n[ \t]*")
+# Only from the start of a run of spaces: from every space of a long one it would take quadratic time.
+_LINE_BREAK = re.compile(r"(?<![ \t])[ \t]*\n[ \t]*")
 _BULLET = re.compile(r"(?:[•●○▪■◦‣–—*\uf0b7-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|第[一二三四五六七八九十百\d]+[章节条])\s")
 _ENDING = re.compile(r"(?:[。！？；…]+[”’」』）)\"']*)|(?:[.!?]+[\"'”’)\]]*(?:\[\d+\])*(?=\s|$))")
 _ABBREVIATION = re.compile(

@@ -35,7 +35,7 @@ class VectorIndex:
         """At most ``k`` ``(chunk id, cosine)``, best first. Raises EmbedderChanged for another width."""
         with self._lock:
             self.follow()
-            if self._index is None or self._index.ntotal == 0:
+            if self._index is None or self._index.ntotal == 0 or k < 1:
                 return []
             if vector.shape[-1] != self._index.d:
                 raise EmbedderChanged(
@@ -47,7 +47,7 @@ class VectorIndex:
 
     def follow(self) -> None:
         """Bring the index to the catalog's generation, in memory."""
-        with self._lock:
+        with self._lock, self._catalog.snapshot():
             now = self._catalog.generation()
             if self._generation == now:
                 return
@@ -87,7 +87,10 @@ class VectorIndex:
         found = self.shelf.newest()
         if found is not None:
             generation, folder = found
-            data = np.frombuffer((folder / FILE_NAME).read_bytes(), dtype=np.uint8)
+            try:
+                data = np.frombuffer((folder / FILE_NAME).read_bytes(), dtype=np.uint8)
+            except FileNotFoundError:
+                return  # deleted since: another process has published a newer one
             self._index, self._generation = faiss.deserialize_index(data), generation
 
     def _rebuild(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from ragapp import chat as chat_module
+from ragapp import modelfiles
 from ragapp.chat import LlamaChat, ScriptedChat, resolve
 from ragapp.errors import ConfigError, ContextTooLong, ModelError
 from tests import tiny_llama
@@ -420,12 +421,12 @@ def test_check_compares_memory_with_the_headers(folder: Path, monkeypatch: pytes
         numbers = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
     for dtype, width in (("float32", 4), ("bfloat16", 2)):
         need = 1.2 * numbers * width
-        monkeypatch.setattr(chat_module, "_free_memory", lambda need=need: int(need) + 9)
+        monkeypatch.setattr(modelfiles, "free_memory", lambda need=need: int(need) + 9)
         resolve(str(folder), device="cpu", dtype=dtype)
-        monkeypatch.setattr(chat_module, "_free_memory", lambda need=need: int(need) - 9)
+        monkeypatch.setattr(modelfiles, "free_memory", lambda need=need: int(need) - 9)
         with pytest.raises(ModelError, match="needs about"):
             resolve(str(folder), device="cpu", dtype=dtype)
-    monkeypatch.setattr(chat_module, "_free_memory", lambda: None)
+    monkeypatch.setattr(modelfiles, "free_memory", lambda: None)
     resolve(str(folder), device="cpu")
 
 

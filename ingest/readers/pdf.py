@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,18 @@ class PdfReader:
 
     def read_any(self, path: Path, passwords: Sequence[str]) -> Document:
         """The document in a file that opens without a password or with one of these."""
+        # A name that is not valid UTF-8 on disk must still be printable and storable.
+        name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise ReadError(f"{path.name} cannot be read: {error.strerror}.") from error
-        _check_kind(path.name, data)
+            raise ReadError(f"{name} cannot be read: {error.strerror}.") from error
+        _check_kind(name, data)
         try:
-            texts, lines, opened_with = self._read_pdfium(path.name, data, passwords)
+            texts, lines, opened_with = self._read_pdfium(name, data, passwords)
             reader = "pdfium"
         except _Unreadable as reason:
-            texts, opened_with = self._read_pypdf(path.name, data, passwords, str(reason))
+            texts, opened_with = self._read_pypdf(name, data, passwords, str(reason))
             lines, reader = [], "pypdf"
         outline = _outline(data, opened_with)
         pages = []
@@ -72,7 +75,7 @@ class PdfReader:
         return Document(
             id=hashlib.sha256(data).hexdigest(),
             uri=path.absolute().as_uri(),
-            title=title_of(outline.metadata.get("title", ""), lines, whole, pages, path.name),
+            title=title_of(outline.metadata.get("title", ""), lines, whole, pages, name),
             media_type=MEDIA_TYPE,
             text=whole,
             pages=tuple(pages),
@@ -240,20 +243,24 @@ def _page_text(pdf: Any, index: int) -> tuple[str, list[Line]]:
 
 
 def _lines(text_page: Any, text: str) -> list[Line]:
-    """Lines of a page with the height of their type in points, taken from the middle character that is seen."""
+    """Lines of a page with the height of their type in points, taken from characters in their middle."""
     import pypdfium2.raw as pdfium
 
     rect = pdfium.FS_RECTF()
     lines = []
     for match in re.finditer(r"[^\n]*\S[^\n]*", text):
         middle = (match.start() + match.end()) // 2
-        seen = next(
-            (i for i in (*range(middle, match.end()), *range(match.start(), middle)) if text[i].isalnum()), None
+        seen = (i for i in (*range(middle, match.end()), *range(match.start(), middle)) if text[i].isalnum())
+        # The width keeps fonts that claim enormous heights in bounds; of five letters one is not as narrow as "l".
+        size = max(
+            (
+                min(abs(rect.top - rect.bottom), abs(rect.right - rect.left) * 4)
+                for i in islice(seen, 5)
+                if pdfium.FPDFText_GetLooseCharBox(text_page, i, ctypes.byref(rect))
+            ),
+            default=0.0,
         )
-        if seen is None:
-            continue
-        if pdfium.FPDFText_GetLooseCharBox(text_page, seen, ctypes.byref(rect)):
-            size = min(abs(rect.top - rect.bottom), abs(rect.right - rect.left) * 4)
+        if size:
             lines.append(Line(match.start(), match.end(), round(size * 2) / 2, 0))
     return lines
 

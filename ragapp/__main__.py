@@ -1,0 +1,5 @@
+"""``python -m ragapp`` is the command ``ragapp``."""
+
+from ragapp.cli import main
+
+main()

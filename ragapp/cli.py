@@ -1,0 +1,403 @@
+"""The command line: one function a command. Heavy libraries load inside the commands that need them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragapp import console
+from ragapp.errors import ConfigError, RagappError
+
+if TYPE_CHECKING:
+    from ragapp.rag import Rag
+    from ragapp.types import Turn
+
+app = typer.Typer(
+    name="ragapp",
+    help="Ask your own documents. A folder of PDFs becomes a library that answers with exact pages, on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Library = Annotated[
+    Path | None, typer.Option("--library", help="Folder of the library.  [default: $RAGAPP_LIBRARY or ./.ragapp]")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings file.  [default: ./ragapp.toml]")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, like search.k=20. May be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Batch = Annotated[
+    Path | None, typer.Option("--batch", help='File with one {"id", "question"} a line; - is standard input.')
+]
+Llm = Annotated[str | None, typer.Option("--llm", help="Folder or hub id of a Llama that writes the answers.")]
+FlowName = Annotated[str | None, typer.Option("--flow", help="Flow to run.")]
+
+
+def main() -> None:
+    """The entry point: runs a command, and turns our errors into a sentence, a hint and an exit code."""
+    try:
+        app()
+    except RagappError as error:
+        console.error(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Who read our output has left (`| head`). Nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with one password a line, for encrypted PDFs.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put documents into the library. What is there and unchanged is kept."""
+    passwords = _passwords(password_file)
+    with _open(library, config, settings) as rag:
+        if as_json:
+            result = rag.add(paths, passwords=passwords, dry_run=dry_run)
+            console.out_json(result.as_dict())
+        else:
+            with console.ingest_progress() as progress:
+                result = rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run)
+            console.report(result, dry_run=dry_run)
+    if result.failed:
+        raise typer.Exit(3)
+
+
+@app.command("list")
+def list_(library: Library = None, config: ConfigFile = None, settings: Set = None, as_json: Json = False) -> None:
+    """Show what is in the library."""
+    with _open(library, config, settings, create=False) as rag:
+        entries = rag.documents()
+    if as_json:
+        keys = ("document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added")
+        console.out_json([{key: getattr(entry, key) for key in keys} for entry in entries])
+        return
+    rows = [(e.document, e.title, e.pages, e.chunks, e.bytes, e.pages_without_text) for e in entries]
+    console.table(("document", "title", "pages", "chunks", "bytes", "without text"), rows)
+
+
+@app.command()
+def remove(
+    document: Annotated[str, typer.Argument(help="Name (as in `ragapp list`) or id of a document.")],
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Forget a document."""
+    with _open(library, config, settings, create=False) as rag:
+        gone = rag.remove(document)
+    if as_json:
+        console.out_json({"removed": [entry.document for entry in gone]})
+    else:
+        for entry in gone:
+            console.out(f"Removed {entry.document} ({entry.pages:,} pages, {entry.chunks:,} chunks).")
+
+
+@app.command()
+def search(
+    question: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Number of passages.  [default: search.k]")] = None,
+    batch: Batch = None,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Find passages."""
+    from ragapp.shapes import passage_dict
+
+    _one_of(question, batch)
+    with _open(library, config, settings, create=False) as rag:
+
+        def found(query: Any) -> list[dict[str, Any]]:
+            return [passage_dict(passage, rag.boxes_of(passage)) for passage in rag.search(query, k)]
+
+        if batch is not None:
+            _run_batch(batch, lambda query: {"passages": found(query)})
+        elif as_json:
+            console.out_json(found(question))
+        else:
+            console.passages(rag.search(question or "", k))
+
+
+@app.command()
+def ask(
+    question: Annotated[str | None, typer.Argument(help="What you want to know.")] = None,
+    flow: FlowName = None,
+    llm: Llm = None,
+    batch: Batch = None,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question from the library, with pages."""
+    from ragapp.shapes import answer_dict
+
+    _one_of(question, batch)
+    with _open(library, config, settings, create=False, llm=llm) as rag:
+        if batch is not None:
+            _run_batch(batch, lambda query: answer_dict(rag.ask(query, flow=flow)))
+        elif as_json:
+            console.out_json(answer_dict(rag.ask(question or "", flow=flow)))
+        else:
+            _print_answer(rag, question or "", flow)
+
+
+@app.command()
+def chat(
+    flow: FlowName = None,
+    llm: Llm = None,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+) -> None:
+    """Ask one question after another. An empty line, /quit or Ctrl-D ends; Ctrl-C stops an answer."""
+    from ragapp.types import Query, Turn
+
+    history: tuple[Turn, ...] = ()
+    with _open(library, config, settings, create=False, llm=llm) as rag:
+        console.talk(f"{len(rag.documents()):,} documents; {_who_answers(rag)} An empty line ends.")
+        while (question := _next_question()) not in ("", "/quit", "/exit"):
+            try:
+                text = _print_answer(rag, Query(question, history), flow)
+            except KeyboardInterrupt:
+                console.talk("\n(stopped)")
+                continue
+            except RagappError as error:
+                # One wrong question does not end the conversation.
+                console.error(error.message, error.hint)
+                continue
+            history = (*history, Turn("user", question), Turn("assistant", text))
+            console.out()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.  [default: 8808]")] = None,
+    llm: Llm = None,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+) -> None:
+    """Answer over HTTP: POST /v1/chat/completions and more."""
+    flags: dict[str, object] = {"server.host": host, "server.port": port}
+    with _open(library, config, settings, llm=llm, flags=flags) as rag:
+        from ragapp.server.app import serve as run
+
+        run(rag, lambda url: console.talk(f"ragapp serves {rag.name} at {url} ({_who_answers(rag)} Ctrl-C ends.)"))
+
+
+@app.command()
+def doctor(
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Also ask a question and prove that nothing but loopback is contacted.")
+    ] = False,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Check the library; exits 0 when all is well."""
+    contacted = _watch_sockets() if offline else []
+    with _open(library, config, settings, create=False) as rag:
+        findings = list(rag.doctor())
+        if offline:
+            rag.ask("Is anything contacted outside this machine?")
+            findings += [f"A connection to {address} was attempted." for address in contacted]
+        count = len(rag.documents())
+    if as_json:
+        console.out_json({"well": not findings, "findings": findings, "documents": count})
+    else:
+        for finding in findings:
+            console.out(finding)
+        if not findings:
+            console.out(f"All is well: {count:,} documents{', no connection outside this machine' * offline}.")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command("config")
+def config_(config: ConfigFile = None, settings: Set = None, as_json: Json = False) -> None:
+    """Show every setting, its value and where it came from."""
+    from ragapp.config import explain, load
+
+    found = list(explain(load(_flags(settings), config)))
+    if as_json:
+        console.out_json([{"key": s.key, "value": console.shown(s), "source": s.source} for s in found])
+    else:
+        console.table(("setting", "value", "from", "meaning"), console.setting_rows(found))
+
+
+@app.command()
+def demo() -> None:
+    """Show all of it in a minute: sample PDFs, three questions, answers with pages."""
+    from ragapp.eval.data import samples
+    from ragapp.rag import Rag
+
+    questions = (
+        "When is the fog signal started?",
+        "Can I delete the search indexes?",
+        "退出码 5 是什么意思？",
+    )
+    with tempfile.TemporaryDirectory(prefix="ragapp-demo-") as folder, Rag.open(Path(folder) / "library") as rag:
+        console.talk(f"Ingesting {len(samples())} sample PDFs into a temporary library …")
+        with console.ingest_progress() as progress:
+            console.report(rag.add(samples(), progress=progress), dry_run=False)
+        for question in questions:
+            console.out(f"\n> {question}\n")
+            _print_answer(rag, question, None)
+    console.talk(
+        "\nEvery quote was compared, word for word, with the page it names. Now your own documents:\n"
+        "  ragapp ingest ./docs\n"
+        '  ragapp ask "What do you want to know?"\n'
+        "  ragapp serve\n"
+        "For answers in a Llama's own words add --llm and the folder of a model."
+    )
+
+
+# -- what the commands share ---------------------------------------------------------------------------------------
+
+
+def _open(
+    library: Path | None,
+    config: Path | None,
+    assignments: list[str] | None,
+    *,
+    create: bool = True,
+    llm: str | None = None,
+    flags: dict[str, object] | None = None,
+) -> Rag:
+    from ragapp.config import load
+    from ragapp.rag import Rag
+
+    given = {**_flags(assignments), **({"chat.model": llm} if llm else {})}
+    given.update({key: value for key, value in (flags or {}).items() if value is not None})
+    return Rag.open(library, config=load(given, config), create=create)
+
+
+def _flags(assignments: list[str] | None) -> dict[str, object]:
+    flags: dict[str, object] = {}
+    for assignment in assignments or []:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment} is not of the form table.key=value.", "Like --set search.k=20.")
+        flags[key.strip()] = value.strip()
+    return flags
+
+
+def _passwords(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The password file {file} cannot be read: {error}.") from error
+    return [line for line in lines if line]
+
+
+def _one_of(question: str | None, batch: Path | None) -> None:
+    if (question is None) == (batch is None):
+        raise ConfigError("Give either a question or --batch FILE.", 'Like: ragapp search "How long is the warranty?"')
+
+
+def _print_answer(rag: Rag, question: Any, flow: str | None) -> str:
+    """Stream an answer to standard output with its sources below; returns its text."""
+    from ragapp.types import Done, Token
+
+    events = rag.stream(question, flow=flow)
+    try:
+        for event in events:
+            if isinstance(event, Token):
+                console.out(event.text, end="")
+            elif isinstance(event, Done):
+                console.out()
+                console.sources(event.answer)
+                return event.answer.text
+    finally:
+        events.close()  # type: ignore[attr-defined]  # a generator: Ctrl-C must reach the model
+    return ""
+
+
+def _next_question() -> str:
+    console.talk("> ", end="")
+    line = sys.stdin.readline()
+    return line.strip()
+
+
+def _who_answers(rag: Rag) -> str:
+    return f"{rag.config.chat.model} answers." if rag.chat is not None else "Answers are quotes."
+
+
+def _run_batch(file: Path, answer: Any) -> None:
+    """Answer every line of a file in order; a question that fails gives a line with ``error``, and exit code 3."""
+    failed = False
+    for key, query in list(_batch_lines(file)):
+        try:
+            console.out_json({"id": key, **answer(query)})
+        except RagappError as error:
+            failed = True
+            console.out_json({"id": key, "error": error.message, "hint": error.hint})
+    if failed:
+        raise typer.Exit(3)
+
+
+def _batch_lines(file: Path) -> Iterator[tuple[Any, Any]]:
+    """``(id, Query)`` of every line. Raises ConfigError with the number of a line that is wrong."""
+    from ragapp.types import Query, Turn
+
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The batch file {file} cannot be read: {error}.") from error
+    shape = 'A line is {"id": "q1", "question": "…"}, with "history": [{"role": "user", "content": "…"}] if wanted.'
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            turns = tuple(Turn(turn["role"], turn["content"]) for turn in row.get("history", ()))
+            yield row["id"], Query(str(row["question"]), turns)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"Line {number} of {file} is not a question: {error!r}.", shape) from error
+
+
+def _watch_sockets() -> list[str]:
+    """Record every address outside this machine that this process tries to reach from now on."""
+    contacted: list[str] = []
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("socket.connect", "socket.getaddrinfo"):
+            return
+        target = arguments[1] if event == "socket.connect" else arguments[0]
+        host = target[0] if isinstance(target, tuple) else target
+        # A path is a socket of this machine.
+        local = isinstance(target, str) and event == "socket.connect"
+        if not local and str(host) not in ("localhost", "::1", "None", "") and not str(host).startswith("127."):
+            contacted.append(str(host))
+
+    sys.addaudithook(hook)
+    return contacted
+
+
+if __name__ == "__main__":
+    main()

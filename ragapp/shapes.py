@@ -1,0 +1,55 @@
+"""The nouns as plain dictionaries, the way every door shows them (HOUSE: CLI `--json`, HTTP members)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ragapp.types import Answer, Box, Citation, Passage
+
+
+def passage_dict(passage: Passage, boxes: Sequence[Box] = ()) -> dict[str, Any]:
+    """``{document, page, score, text, found_by, boxes}``."""
+    return {
+        "document": passage.document,
+        "page": passage.chunk.page,
+        "score": round(passage.score, 6),
+        "text": passage.chunk.text,
+        "found_by": {
+            name: {"rank": rank.rank, "score": round(rank.score, 6)} for name, rank in passage.found_by.items()
+        },
+        "boxes": [box_dict(box) for box in boxes],
+    }
+
+
+def citation_dict(citation: Citation) -> dict[str, Any]:
+    """``{marker, document, page, quote, state, boxes}``."""
+    return {
+        "marker": citation.marker,
+        "document": citation.passage.document,
+        "page": citation.page,
+        "quote": citation.quote,
+        "state": citation.state,
+        "boxes": [box_dict(box) for box in citation.boxes],
+    }
+
+
+def answer_dict(answer: Answer) -> dict[str, Any]:
+    """``{answer, citations, passages, finish_reason, timings, usage}``."""
+    return {
+        "answer": answer.text,
+        "citations": [citation_dict(citation) for citation in answer.citations],
+        "passages": [passage_dict(passage) for passage in answer.passages],
+        "finish_reason": answer.finish_reason,
+        "timings": dict(answer.timings),
+        "usage": {
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+            "total_tokens": answer.usage.prompt_tokens + answer.usage.completion_tokens,
+        },
+    }
+
+
+def box_dict(box: Box) -> dict[str, Any]:
+    """``{page, x0, y0, x1, y1}``, points from the top left corner of the page as shown."""
+    return {"page": box.page, "x0": box.x0, "y0": box.y0, "x1": box.x1, "y1": box.y1}

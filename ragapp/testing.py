@@ -1,0 +1,231 @@
+"""For authors of parts: doubles that need no model, and the contracts of ``ports`` as checks.
+
+A check raises AssertionError with a sentence that says what is broken; a part that passes may be named in
+``ragapp.toml``. Speed and quality are not covered: ``ragapp eval`` measures those.
+
+>>> check_embedder(HashingEmbedder())
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast, get_args
+
+import numpy as np
+
+from ragapp.chat import ScriptedChat
+from ragapp.embedders import HashingEmbedder
+from ragapp.ports import Chunker, Embedder, Flow, Reranker, Tokenizer, Tools
+from ragapp.rerankers import KeepOrder
+from ragapp.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Document,
+    Done,
+    Event,
+    FinishReason,
+    Found,
+    Heading,
+    Page,
+    Passage,
+    Query,
+    Token,
+)
+
+__all__ = [
+    "FixedTools",
+    "HashingEmbedder",
+    "ScriptedChat",
+    "check_chunker",
+    "check_embedder",
+    "check_events",
+    "check_flow",
+    "document_of",
+    "passage_of",
+]
+
+TEXTS = (
+    "Cash flows from operating activities rose by 4.2 percent in 2018.",
+    "The warranty covers parts and labour for twenty-four months.",
+    "现金流量表列示了本年度的经营活动。",
+    "naïve café — “quotes”, ﬁ ligatures, emoji 🎉 and soft\u00adhyphens",
+    "",
+    "word " * 1500,
+)
+ALIKE = 0.999  # cosine of two vectors of one text; half precision differs a little with the batch
+
+
+# -- doubles ---------------------------------------------------------------------------------------------------------
+
+
+def document_of(*pages: str, name: str = "sample.pdf", title: str = "", headings: Sequence[Heading] = ()) -> Document:
+    """A document with these texts as its pages, each closed by a line end as the readers do it."""
+    texts = [f"{page}\n" for page in pages]
+    starts = [sum(map(len, texts[:i])) for i in range(len(texts))]
+    return Document(
+        id=hashlib.sha256("\f".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
+        uri=f"file:///documents/{name}",
+        title=title or name.rpartition(".")[0],
+        media_type="application/pdf",
+        text="".join(texts),
+        pages=tuple(Page(n, at, at + len(text)) for n, (at, text) in enumerate(zip(starts, texts, strict=True), 1)),
+        headings=tuple(headings),
+    )
+
+
+def passage_of(document: Document, start: int = 0, end: int | None = None, *, score: float = 1.0) -> Passage:
+    """A passage that is a span of a document, the whole text by default."""
+    end = len(document.text) if end is None else end
+    page = next(page.number for page in document.pages if page.end > start)
+    chunk = Chunk(1, document.id, document.text[start:end], start, end, page)
+    return Passage(chunk, document.uri.rpartition("/")[2], document.title, score)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTools:
+    """Tools that always find ``passages`` and always answer ``reply``, citing the first passage when there is one."""
+
+    passages: tuple[Passage, ...] = ()
+    reply: str = "It says so there [1]."
+    k: int = 8
+    reranker: Reranker = field(default_factory=KeepOrder)
+
+    @property
+    def retriever(self) -> FixedTools:
+        return self
+
+    @property
+    def answerer(self) -> FixedTools:
+        return self
+
+    def retrieve(self, query: Query, k: int) -> list[Passage]:
+        return list(self.passages[:k])
+
+    def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
+        for word in self.reply.split(" "):
+            yield Token(word if word == self.reply.split(" ")[0] else f" {word}")
+        return Answer(self.reply, _cited(passages[:1]), tuple(passages), "stop" if passages else "no_evidence")
+
+
+def _cited(passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    return tuple(Citation(1, p, p.chunk.text, "verified", p.chunk.page, p.chunk.start, p.chunk.end) for p in passages)
+
+
+# -- contracts -------------------------------------------------------------------------------------------------------
+
+
+def check_embedder(embedder: Embedder, texts: Sequence[str] = TEXTS) -> None:
+    """Rows of finite numbers, one a text and all of one width, that do not depend on their neighbours or their order.
+
+    Where it also counts tokens (``ports.Tokenizer``), their spans must lie in the text, in order.
+    """
+    together = np.asarray(embedder.embed_documents(list(texts)), dtype=np.float64)
+    assert together.ndim == 2, f"embed_documents gives {together.ndim} dimensions; rows of numbers are wanted."
+    assert len(together) == len(texts), f"embed_documents gives {len(together)} rows for {len(texts)} texts."
+    assert np.isfinite(together).all(), "embed_documents gives numbers that are infinite or not numbers."
+    backwards = np.asarray(embedder.embed_documents(list(reversed(texts))), dtype=np.float64)[::-1]
+    for text, row, other in zip(texts, together, backwards, strict=True):
+        alone = np.asarray(embedder.embed_documents([text]), dtype=np.float64)[0]
+        asked = np.asarray(embedder.embed_query(text), dtype=np.float64)
+        assert asked.shape == row.shape, f"embed_query gives the shape {asked.shape}, embed_documents {row.shape}."
+        for vector, when in ((alone, "alone"), (other, "among others in another order")):
+            assert _cosine(row, vector) >= ALIKE, f"The vector of {text[:40]!r} is another one when embedded {when}."
+    assert len(np.asarray(embedder.embed_documents([]))) == 0, "embed_documents gives rows for no texts at all."
+    if hasattr(embedder, "spans"):
+        _check_tokenizer(cast("Tokenizer", embedder), texts)
+    if hasattr(embedder, "fingerprint"):
+        assert embedder.fingerprint, "The fingerprint is empty: it must name what decides the vectors."
+        assert embedder.fingerprint == embedder.fingerprint, "The fingerprint changes from one look to the next."
+
+
+def _check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
+    assert tokenizer.max_tokens > 0, f"max_tokens is {tokenizer.max_tokens}."
+    for text in texts:
+        last = 0
+        for start, end in tokenizer.spans(text):
+            assert last <= start <= end <= len(text), (
+                f"The token span ({start}, {end}) of {text[:40]!r} is out of order."
+            )
+            last = start
+
+
+def _cosine(one: np.typing.NDArray[np.float64], other: np.typing.NDArray[np.float64]) -> float:
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    if lengths == 0:
+        return 1.0 if not one.any() and not other.any() else 0.0
+    return float(one @ other) / lengths
+
+
+def check_chunker(
+    chunker: Chunker, documents: Iterable[Document], tokenizer: Tokenizer | None = None, *, complete: bool = True
+) -> None:
+    """Chunks in order, each the document's own text at its span, on a page it touches.
+
+    With ``tokenizer`` header and text must fit into what the embedder reads; with ``complete`` every character that is
+    not white space must be in a chunk.
+    """
+    for document in documents:
+        chunks = list(chunker.chunk(document))
+        covered = bytearray(len(document.text))
+        last = (-1, -1)
+        for chunk in chunks:
+            where = f"The chunk at {chunk.start}-{chunk.end} of {document.uri}"
+            assert 0 <= chunk.start < chunk.end <= len(document.text), f"{where} lies outside the text or is empty."
+            assert chunk.text == document.text[chunk.start : chunk.end], f"{where} is not the text at its place."
+            assert chunk.text.strip(), f"{where} is white space."
+            assert chunk.document_id == document.id, f"{where} names another document."
+            assert (chunk.start, chunk.end) > last, f"{where} is out of order."
+            last = (chunk.start, chunk.end)
+            touched = [p.number for p in document.pages if p.start < chunk.end and p.end > chunk.start]
+            assert chunk.page in touched, f"{where} says page {chunk.page}, and lies on {touched}."
+            covered[chunk.start : chunk.end] = b"\1" * (chunk.end - chunk.start)
+            if tokenizer is not None:
+                size = len(tokenizer.spans(f"{chunk.header}\n{chunk.text}"))
+                limit = tokenizer.max_tokens
+                assert size <= limit, f"{where} has {size} tokens with its header; the embedder reads {limit}."
+        if complete:
+            lost = next((i for i, c in enumerate(document.text) if not c.isspace() and not covered[i]), None)
+            assert lost is None, f"The character {lost} of {document.uri} is in no chunk."
+
+
+def check_flow(flow: Flow, tools: Tools, query: Query) -> Answer:
+    """Run a flow to its end, check the laws of events, and that it can be closed after every one of them."""
+    events = list(flow(tools, query))
+    answer = check_events(events)
+    for count in range(len(events)):
+        running = flow(tools, query)
+        for _ in range(count):
+            next(running)
+        if isinstance(running, Generator):
+            running.close()
+            assert next(iter(running), None) is None, f"The flow goes on after it was closed at event {count}."
+    return answer
+
+
+def check_events(events: Iterable[Event]) -> Answer:
+    """Exactly one Done, at the end; Found before the first Token; Tokens that spell the answer; citations in Found."""
+    seen = list(events)
+    done = [event for event in seen if isinstance(event, Done)]
+    assert len(done) == 1, f"A flow ends with exactly one Done; this one has {len(done)}."
+    assert isinstance(seen[-1], Done), f"The last event is {type(seen[-1]).__name__}, not Done."
+    answer = done[0].answer
+    kinds = [type(event) for event in seen]
+    if Token in kinds:
+        assert Found in kinds[: kinds.index(Token)], "A Token comes before the passages were found (Found)."
+    spelled = "".join(event.text for event in seen if isinstance(event, Token))
+    assert spelled == answer.text, f"The tokens spell {spelled[:60]!r}, the answer says {answer.text[:60]!r}."
+    found = list(_found(seen))
+    for citation in answer.citations:
+        assert citation.passage in found, f"Citation {citation.marker} cites a passage that was not in Found."
+        assert f"[{citation.marker}]" in answer.text, f"The answer has no marker [{citation.marker}]."
+    assert answer.finish_reason in get_args(FinishReason), f"The finish reason {answer.finish_reason!r} is not known."
+    return answer
+
+
+def _found(events: Iterable[Event]) -> Iterator[Passage]:
+    for event in events:
+        if isinstance(event, Found):
+            yield from event.passages

@@ -1,0 +1,353 @@
+"""What is read and written: OpenAI's shapes where OpenAI has one, ours for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ragapp.types import Answer, Box, Citation, Passage
+
+EXAMPLE_PASSAGE: dict[str, Any] = {
+    "document": "manuals/pump.pdf",
+    "page": 12,
+    "score": 0.93,
+    "text": "The warranty lasts 24 months.",
+    "found_by": {"dense": {"rank": 1, "score": 0.71}, "lexical": {"rank": 3, "score": 8.4}},
+}
+EXAMPLE_CITATION: dict[str, Any] = {
+    "marker": 1,
+    "document": "manuals/pump.pdf",
+    "page": 12,
+    "quote": "The warranty lasts 24 months.",
+    "state": "verified",
+    "boxes": [{"page": 12, "x0": 72.0, "y0": 144.5, "x1": 311.2, "y1": 156.5}],
+}
+
+
+def _example(value: Mapping[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [dict(value)]})
+
+
+# -- what is asked -----------------------------------------------------------------------------------------------
+
+
+class Part(BaseModel):
+    """A piece of a message. Only text is read."""
+
+    type: str
+    text: str | None = None
+
+
+class Message(BaseModel):
+    """A turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part] | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _only_text(cls, content: str | list[Part] | None) -> str | list[Part] | None:
+        for part in content if isinstance(content, list) else ():
+            if part.type != "text" or part.text is None:
+                raise ValueError(f"only parts of the type 'text' can be read, not {part.type!r}")
+        return content
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"a message of the role {self.role!r} needs a content")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The text, whole; half a character pair, as a broken client may send it, becomes a question mark."""
+        parts = self.content if isinstance(self.content, list) else ()
+        text = self.content if isinstance(self.content, str) else "".join(part.text or "" for part in parts)
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool | None = None
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ChatRequest(BaseModel):
+    """OpenAI's request. Fields that are not listed here are read over."""
+
+    model_config = _example(
+        {"model": "ragapp", "messages": [{"role": "user", "content": "How long is the warranty?"}], "stream": True}
+    )
+
+    model: str = Field("ragapp", description="name of a flow; 'ragapp' is the one in the settings")
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Finite, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    n: int | None = None
+
+    @field_validator("n")
+    @classmethod
+    def _one_answer(cls, n: int | None) -> int | None:
+        if n not in (None, 1):
+            raise ValueError("only one answer is written for a request")
+        return n
+
+
+class SearchRequest(BaseModel):
+    """A search. ``query`` is another name for ``question``."""
+
+    model_config = _example({"question": "How long is the warranty?", "k": 5, "where": ["manuals/*"]})
+
+    question: str = Field(validation_alias=AliasChoices("question", "query"))
+    k: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="passages at the most")
+    where: Annotated[list[str], Field(max_length=100)] = Field(
+        default_factory=list, description="only documents whose name matches one of these (fnmatch)"
+    )
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _one_or_many(cls, where: object) -> object:
+        return [where] if isinstance(where, str) else where or []
+
+
+# -- what is answered --------------------------------------------------------------------------------------------
+
+
+class RankOut(BaseModel):
+    rank: int
+    score: float
+
+
+class BoxOut(BaseModel):
+    """A rectangle in points from the top left corner of its page."""
+
+    page: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @classmethod
+    def of(cls, box: Box) -> BoxOut:
+        return cls(page=box.page, x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1)
+
+
+class PassageOut(BaseModel):
+    model_config = _example(EXAMPLE_PASSAGE)
+
+    document: str
+    page: int
+    score: float
+    text: str
+    found_by: dict[str, RankOut]
+
+    @classmethod
+    def of(cls, passage: Passage) -> PassageOut:
+        return cls(**_passage(passage))
+
+
+class PassageWithBoxes(PassageOut):
+    boxes: list[BoxOut]
+
+    @classmethod
+    def at(cls, passage: Passage, boxes: Sequence[Box]) -> PassageWithBoxes:
+        return cls(**_passage(passage), boxes=[BoxOut.of(box) for box in boxes])
+
+
+class CitationOut(BaseModel):
+    model_config = _example(EXAMPLE_CITATION)
+
+    marker: int
+    document: str
+    page: int
+    quote: str
+    state: str
+    boxes: list[BoxOut]
+
+    @classmethod
+    def of(cls, citation: Citation) -> CitationOut:
+        return cls(
+            marker=citation.marker,
+            document=citation.passage.document,
+            page=citation.page,
+            quote=citation.quote,
+            state=citation.state,
+            boxes=[BoxOut.of(box) for box in citation.boxes],
+        )
+
+
+class Outcome(BaseModel):
+    """The end of an answer, in our words."""
+
+    finish_reason: Literal["stop", "length", "no_evidence", "cancelled"]
+    citations: list[CitationOut]
+    timings: dict[str, float]
+
+    @classmethod
+    def of(cls, answer: Answer) -> Outcome:
+        citations = [CitationOut.of(citation) for citation in answer.citations]
+        return cls(finish_reason=answer.finish_reason, citations=citations, timings=dict(answer.timings))
+
+
+class OutcomeWithPassages(Outcome):
+    passages: list[PassageOut]
+
+
+class UsageOut(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, answer: Answer) -> UsageOut:
+        asked, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
+        return cls(prompt_tokens=asked, completion_tokens=written, total_tokens=asked + written)
+
+
+class MessageOut(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    index: int = 0
+    message: MessageOut
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    """OpenAI's answer, with a ``ragapp`` member that its clients read over."""
+
+    model_config = _example(
+        {
+            "id": "chatcmpl-2f6c",
+            "object": "chat.completion",
+            "created": 1764000000,
+            "model": "ragapp",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "“The warranty lasts 24 months.” [1]"},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+            "ragapp": {
+                "finish_reason": "stop",
+                "citations": [EXAMPLE_CITATION],
+                "timings": {"search": 0.01, "first_token": 0.02, "total": 0.03},
+                "passages": [EXAMPLE_PASSAGE],
+            },
+        }
+    )
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: UsageOut
+    ragapp: OutcomeWithPassages
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["ragapp"] = "ragapp"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class SearchResponse(BaseModel):
+    model_config = _example({"passages": [{**EXAMPLE_PASSAGE, "boxes": EXAMPLE_CITATION["boxes"]}]})
+
+    passages: list[PassageWithBoxes]
+
+
+class DocumentOut(BaseModel):
+    """``added`` is when it was ingested; ``pages_without_text`` is how many pages hold no letter or digit."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "document": "manuals/pump.pdf",
+                    "id": "9f86d081884c7d65",
+                    "title": "Pump 300",
+                    "pages": 48,
+                    "chunks": 131,
+                    "bytes": 1204112,
+                    "pages_without_text": 1,
+                    "added": "2026-01-31T12:00:00Z",
+                }
+            ]
+        },
+    )
+
+    document: str
+    id: str
+    title: str
+    pages: int
+    chunks: int
+    bytes: int
+    pages_without_text: int
+    added: str
+
+
+class DocumentList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[DocumentOut]
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    hint: str
+
+
+class ErrorResponse(BaseModel):
+    model_config = _example(
+        {
+            "error": {
+                "message": "There is no model 'gpt-4o'.",
+                "type": "invalid_request_error",
+                "param": "model",
+                "code": "model_not_found",
+                "hint": "GET /v1/models lists them.",
+            }
+        }
+    )
+
+    error: ErrorBody
+
+
+class Health(BaseModel):
+    status: Literal["ok", "ready", "warming"]
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    return {
+        "document": passage.document,
+        "page": passage.chunk.page,
+        "score": passage.score,
+        "text": passage.chunk.text,
+        "found_by": {name: RankOut(rank=r.rank, score=r.score) for name, r in passage.found_by.items()},
+    }

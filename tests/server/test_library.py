@@ -1,0 +1,47 @@
+"""Search and the list of documents."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.conftest import Running
+
+
+@pytest.mark.parametrize("name", ["question", "query"])
+def test_search(real: Running, name: str) -> None:
+    found = real.http.post("/v1/search", json={name: "How long is the warranty?", "k": 1}).json()["passages"]
+    assert len(found) == 1
+    first = found[0]
+    assert set(first) == {"document", "page", "score", "text", "found_by", "boxes"}
+    assert (first["document"], first["page"]) == ("pump.pdf", 2)
+    assert "24 months" in first["text"]
+    assert first["found_by"]["lexical"]["rank"] == 1
+    assert first["boxes"][0]["x0"] == pytest.approx(72, abs=2)
+
+
+@pytest.mark.parametrize(("where", "found"), [(["pump*"], True), ("pump*", True), (["other*"], False), (None, True)])
+def test_search_in_some_documents(real: Running, where: object, found: bool) -> None:
+    answer = real.http.post("/v1/search", json={"question": "warranty", "where": where})
+    assert bool(answer.json()["passages"]) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "invalid_value"), ({"question": "x", "k": 0}, "invalid_value"), ({"question": ""}, "invalid_question"),
+        ({"question": "x" * 9000}, "invalid_question"), ([], "invalid_value"),
+    ],
+)  # fmt: skip
+def test_wrong_searches(real: Running, body: object, code: str) -> None:
+    refused = real.http.post("/v1/search", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
+
+
+def test_documents(real: Running) -> None:
+    listed = real.http.get("/v1/documents").json()
+    assert listed["object"] == "list"
+    (document,) = listed["data"]
+    assert (document["document"], document["pages"], document["pages_without_text"]) == ("pump.pdf", 2, 0)
+    assert set(document) == {
+        "document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added"
+    }  # fmt: skip

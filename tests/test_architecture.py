@@ -1,0 +1,79 @@
+"""The plan of the house, kept true: packages and stairs, and one room for each foreign library."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAIRS = ("ingest", "server", "web", "eval")
+ROOMS = {
+    "sqlite3": {"ragapp/catalog.py"},
+    "faiss": {"ragapp/vectors.py"},
+    "tantivy": {"ragapp/lexicon.py"},
+    "openvino": {"ragapp/minilm.py", "ragapp/embedders.py"},
+    "pypdf": {"ingest/readers/pdf.py"},
+    "pypdfium2": {"ingest/readers/pdf.py"},
+    "unstructured": set(),
+    "fastapi": {"server/app.py", "server/auth.py", "server/chat.py", "server/errors.py", "server/library.py"},
+    "uvicorn": {"server/app.py"},
+    "torch": {"ragapp/embedders.py", "ragapp/chat.py"},
+    "transformers": {"ragapp/embedders.py", "ragapp/chat.py"},
+    "sentence_transformers": {"ragapp/embedders.py"},
+    "langchain_core": {"ragapp/bridge.py", "ragapp/chat.py", "ragapp/prompts.py", "ragapp/answerers.py"},
+    "rich": {"ragapp/console.py"},
+    "typer": {"ragapp/cli.py"},
+    "reportlab": {"eval/data/make.py"},
+    "pickle": set(),
+}
+
+
+def sources() -> list[Path]:
+    folders = ("ragapp", *STAIRS)
+    return [
+        p
+        for folder in folders
+        for p in sorted((ROOT / folder).rglob("*.py"))
+        if not p.is_relative_to(ROOT / "ragapp" / folder)
+    ]
+
+
+def imported(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_every_package_is_listed_and_every_listed_package_is_there() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    packages = {f"ragapp.{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}"
+                for folder in STAIRS for path in (ROOT / folder).rglob("__init__.py")}  # fmt: skip
+    assert set(settings["packages"]) == packages | {"ragapp"}
+    for name, folder in settings["package-dir"].items():
+        assert (ROOT / folder / "__init__.py").is_file(), name
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_the_stairs_lead_to_the_folders(name: str) -> None:
+    stair = ROOT / "ragapp" / name
+    assert stair.is_symlink()
+    assert stair.readlink() == Path("..") / name
+
+
+@pytest.mark.parametrize("library", sorted(ROOMS))
+def test_a_foreign_library_stays_in_its_room(library: str) -> None:
+    users = {path.relative_to(ROOT).as_posix() for path in sources() if library in imported(path)}
+    assert users <= ROOMS[library]
+
+
+def test_a_file_can_be_read_without_a_table_of_contents() -> None:
+    long = {p.relative_to(ROOT).as_posix(): n for p in sources() if (n := len(p.read_text("utf-8").splitlines())) > 700}
+    assert long == {}
