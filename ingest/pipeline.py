@@ -94,7 +94,7 @@ class Pipeline:
         empty, total = len(document.pages_without_text), len(document.pages)
         if empty == total:
             raise ReadError(
-                f"{source.path.name}: {empty} of {total} pages have no text; it is a scan or a picture.",
+                f"{source.path.name}: {empty} of {total} pages have no text; it is a scan, a picture or blank.",
                 "Run it through an OCR program that adds a text layer, then ingest it again.",
             )
         if empty:

@@ -41,7 +41,7 @@ FUNCTION_WORD_WEIGHT = 0.25  # what a stop word of the question counts beside a 
 MIN_EVIDENCE = 0.4
 MIN_COVERAGE_CJK = 0.18  # of the pairs of characters; many of them straddle two words and stand nowhere
 
-_BULLET = re.compile(r"(?:[•●○▪■◦‣\uf0b7]\s*)?")
+_BULLET = re.compile(r"[•●○▪■◦‣\uf0b7]\s*")
 _TOC_LINE = re.compile(r"\.{5,}|(?:\. ){5,}|_{5,}")
 
 
@@ -100,8 +100,9 @@ class QuoteAnswerer:
         seen: set[tuple[str, int]] = set()
         for place, passage in enumerate(passages):
             chunk = passage.chunk
-            for start, end in sentences(chunk.text):
-                start += len(_BULLET.match(chunk.text[start:end]).group())  # type: ignore[union-attr]  # matches nothing too
+            for left, end in sentences(chunk.text):
+                bullet = _BULLET.match(chunk.text, left, end)
+                start = bullet.end() if bullet else left
                 text = collapse(chunk.text[start:end])
                 least = MIN_QUOTE_CHARS_CJK if has_cjk(text) else MIN_QUOTE_CHARS
                 key = (chunk.document_id, chunk.start + end)

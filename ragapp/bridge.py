@@ -1,6 +1,7 @@
 """LangChain in and out. Its objects are recognised by what they are, and wrapped into our contracts.
 
-In: Embeddings, BaseRetriever, BaseDocumentCompressor. Out: a BaseRetriever over a library. LangChain's mutable ``Document`` appears here and nowhere else.
+In: Embeddings, BaseRetriever, BaseDocumentCompressor; a BaseChatModel needs no wrapper. Out: a BaseRetriever over a
+library. LangChain's mutable ``Document`` appears here and nowhere else.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,6 +140,7 @@ class Catalog:
         self.path = folder / FILE_NAME
         # Open connections that nobody uses just now: as many as were ever used at once. A deque is safe to share.
         self._idle: deque[sqlite3.Connection] = deque()
+        self._snapshots = threading.local()
         self._immutable = False
         if not self.path.is_file():
             if not create:
@@ -175,7 +177,14 @@ class Catalog:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of one's own for the length of the block, whose errors are ours."""
+        """A connection of one's own for the length of the block, whose errors are ours; that of ``snapshot`` in one."""
+        held: sqlite3.Connection | None = getattr(self._snapshots, "connection", None)
+        if held is not None:
+            try:
+                yield held
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+            return
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -305,15 +314,21 @@ class Catalog:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Whatever this thread reads inside belongs to one generation, though others may write meanwhile."""
+        """Whatever this thread reads inside belongs to one generation, though others may write meanwhile.
+
+        May be nested; nothing can be written inside.
+        """
         with self._reading() as db:
-            nested = db.in_transaction
-            if not nested:
-                db.execute("BEGIN")
+            if db.in_transaction:
+                yield
+                return
+            db.execute("BEGIN")
+            self._snapshots.connection = db
             try:
                 yield
             finally:
-                if not nested and db.in_transaction:
+                self._snapshots.connection = None
+                if db.in_transaction:
                     db.execute("ROLLBACK")
 
     def changes(self, since: Generation) -> Changes | None:

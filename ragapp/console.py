@@ -55,7 +55,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console.width = 10_000  # a pipe has no width to wrap at
-    console.print(made)
+    with console.capture() as printed:
+        console.print(made)
+    out(printed.get(), end="")
 
 
 @contextmanager

@@ -132,7 +132,7 @@ class BuiltinEmbedder:
         if self.runtime == "torch":
             return _torch_forward()
         try:
-            import openvino  # noqa: F401
+            minilm.import_openvino()
         except ImportError as error:
             if self.runtime == "openvino":
                 raise ModelError("OpenVINO is not installed.", 'Set [embedder] runtime = "torch".') from error

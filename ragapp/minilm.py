@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,21 @@ def checked_file(name: str, expected: str) -> Path:
     return path
 
 
-def has_bf16() -> bool:
-    """Whether this CPU computes bfloat16 natively."""
-    import openvino
+def import_openvino() -> Any:
+    """The module ``openvino``, without the telemetry that its import sends to an analytics host.
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    openvino falls back to a stub where its telemetry package is missing, so it is hidden for the length of the import.
+    Raises ImportError when openvino is not installed.
+    """
+    hidden = "openvino_telemetry" not in sys.modules
+    if hidden:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if hidden:
+            del sys.modules["openvino_telemetry"]
+    return openvino
 
 
 def compile_model(precision: str | None = None) -> Any:
@@ -76,9 +87,7 @@ def compile_model(precision: str | None = None) -> Any:
     Outputs: 0 the unit vector of each text (batch, 384), 1 the last hidden state (batch, tokens, 384), float32.
     ``precision`` is "bf16" or "f32"; None takes bf16 where the CPU has it.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     if precision is None:
         precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     try:
@@ -126,9 +135,7 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _write_graph(folder: Path) -> None:
-    import openvino
-
-    openvino.save_model(build(), folder / "model.xml", compress_to_fp16=False)
+    import_openvino().save_model(build(), folder / "model.xml", compress_to_fp16=False)
     sums = {name: _sha256(folder / name) for name in ("model.xml", "model.bin")}
     (folder / "sha256.json").write_text(json.dumps(sums), encoding="utf-8")
 
@@ -140,7 +147,7 @@ def _sha256(path: Path) -> str:
 
 def build() -> Any:
     """The graph as an ``openvino.Model``, from the checked weights."""
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13 as op
     from safetensors.numpy import load_file
 

@@ -47,7 +47,10 @@ def undisturbed(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
 
 def started(library: Path, docs: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, str(library), str(docs)], stdout=subprocess.PIPE, env=child_environment(), text=True
+        [sys.executable, "-c", CODE, str(library), str(docs)],
+        stdout=subprocess.PIPE,
+        env=child_environment(),
+        text=True,
     )
 
 

@@ -14,7 +14,7 @@ ROOMS = {
     "sqlite3": {"ragapp/catalog.py"},
     "faiss": {"ragapp/vectors.py"},
     "tantivy": {"ragapp/lexicon.py"},
-    "openvino": {"ragapp/minilm.py", "ragapp/embedders.py"},
+    "openvino": {"ragapp/minilm.py"},
     "pypdf": {"ingest/readers/pdf.py"},
     "pypdfium2": {"ingest/readers/pdf.py"},
     "unstructured": set(),

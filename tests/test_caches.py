@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ragapp
-from ragapp.types import Document
 from ragapp.catalog import Catalog, Generation
 from ragapp.errors import EmbedderChanged
 from ragapp.lexicon import Lexicon, spread
 from ragapp.shelf import Shelf
 from ragapp.testing import document_of
+from ragapp.types import Document
 from ragapp.vectors import VectorIndex
 from tests.libraries import EMBEDDER, FINGERPRINT, child_environment, open_catalog, put
 
@@ -216,9 +216,7 @@ def test_caches_of_another_library_are_not_trusted(catalog: Catalog, tmp_path: P
 
 
 @pytest.mark.parametrize("reopen", [True, False])
-def test_a_restored_backup_is_not_searched_with_newer_caches(
-    catalog: Catalog, tmp_path: Path, reopen: bool
-) -> None:
+def test_a_restored_backup_is_not_searched_with_newer_caches(catalog: Catalog, tmp_path: Path, reopen: bool) -> None:
     put(catalog, FRUIT, "fruit.pdf")
     catalog.close()
     backup = shutil.copy(catalog.path, tmp_path / "backup.sqlite")
@@ -257,7 +255,7 @@ STEPS = st.lists(
 def test_caches_that_followed_equal_a_rebuild(steps: list[tuple[str, Document, str]]) -> None:
     with tempfile.TemporaryDirectory(prefix="ragapp-follow-") as folder:
         catalog = open_catalog(Path(folder))
-        caches = [VectorIndex(catalog, FINGERPRINT), Lexicon(catalog)]
+        caches: tuple[VectorIndex, Lexicon] = VectorIndex(catalog, FINGERPRINT), Lexicon(catalog)
         for verb, document, name in steps:
             if verb == "put" and not catalog.has_document(document.id):
                 put(catalog, document, name)
@@ -271,7 +269,7 @@ def test_caches_that_followed_equal_a_rebuild(steps: list[tuple[str, Document, s
                     cache.publish()
             elif verb == "reopen":
                 caches[1].close()
-                caches = [VectorIndex(catalog, FINGERPRINT), Lexicon(catalog)]
+                caches = VectorIndex(catalog, FINGERPRINT), Lexicon(catalog)
         vectors, lexicon = VectorIndex(catalog, FINGERPRINT), Lexicon(catalog)
         shutil.rmtree(catalog.folder / "cache", ignore_errors=True)
         expected = set(catalog.chunk_ids().tolist())
@@ -402,12 +400,14 @@ def test_a_rare_word_weighs_more_and_no_weight_is_negative(catalog: Catalog, lex
 
 
 @pytest.mark.parametrize("k", [0, -1, 1, 10**12])
-def test_any_number_of_results_may_be_asked_for(catalog: Catalog, vectors: VectorIndex, lexicon: Lexicon, k: int) -> None:
+def test_any_number_of_results_may_be_asked_for(
+    catalog: Catalog, vectors: VectorIndex, lexicon: Lexicon, k: int
+) -> None:
     put(catalog, FRUIT, "fruit.pdf")
     assert len(lexicon.search("pears apples", k)) == len(near(vectors, "pears", k)) == max(0, min(k, 2))
 
 
-@pytest.mark.parametrize("text", ["\"(+-*:^~ AND OR NOT title:x", "\x00", "𝕬𝖕𝖕𝖑𝖊𝖘", "a" * 5000, "🎉"])
+@pytest.mark.parametrize("text", ['"(+-*:^~ AND OR NOT title:x', "\x00", "𝕬𝖕𝖕𝖑𝖊𝖘", "a" * 5000, "🎉"])
 def test_a_question_is_words_and_no_query_language(catalog: Catalog, lexicon: Lexicon, text: str) -> None:
     put(catalog, FRUIT, "fruit.pdf")
     lexicon.search(text, 5)

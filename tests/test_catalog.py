@@ -25,7 +25,14 @@ from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.testing import document_of
 from ragapp.types import Chunk, Document, Heading
 from tests.libraries import (
-    FINGERPRINT, child_environment, chunks_of, contents, open_catalog, put, row, vectors_of,
+    FINGERPRINT,
+    child_environment,
+    chunks_of,
+    contents,
+    open_catalog,
+    put,
+    row,
+    vectors_of,
 )  # fmt: skip
 
 A = document_of("Apples are red.", "Pears are green.", name="a.pdf")
@@ -257,7 +264,9 @@ def test_an_sqlite_file_of_somebody_else(tmp_path: Path) -> None:
         Catalog(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be looked at", b"SQLite format 3\0" * 300])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to be looked at", b"SQLite format 3\0" * 300]
+)
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "library.sqlite").write_bytes(content)
     with pytest.raises(LibraryError, match="damaged or not a library") as caught:
@@ -394,7 +403,10 @@ def test_check_finds_damage(catalog: Catalog, kind: str) -> None:
 def test_vectors_of_different_widths_are_refused(catalog: Catalog) -> None:
     put(catalog, A, "a.pdf")
     # 32 and 30 numbers: as many as twice 31, which must not be read as that.
-    sql(catalog, "UPDATE vectors SET vector = substr(vector, 1, 120) WHERE hash = (SELECT hash FROM chunks WHERE id = 1)")
+    sql(
+        catalog,
+        "UPDATE vectors SET vector = substr(vector, 1, 120) WHERE hash = (SELECT hash FROM chunks WHERE id = 1)",
+    )
     with pytest.raises(LibraryError, match="not all of one width"):
         catalog.chunk_vectors(FINGERPRINT)
 
@@ -403,9 +415,7 @@ def test_vectors_of_different_widths_are_refused(catalog: Catalog) -> None:
 
 POOL = [
     document_of(*pages, name=f"{n}.pdf")
-    for n, pages in enumerate(
-        [("one", "two"), ("two", "three"), ("three",), ("one", "three", "four"), ("", "five")]
-    )
+    for n, pages in enumerate([("one", "two"), ("two", "three"), ("three",), ("one", "three", "four"), ("", "five")])
 ]
 DOCUMENTS = st.sampled_from(POOL)
 FILES = st.sampled_from(["w.pdf", "x.pdf", "y/x.pdf", "z.pdf"])

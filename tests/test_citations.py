@@ -186,7 +186,10 @@ def claims(text: str) -> list[tuple[int, str, str, int]]:
         ("It holds 42 [1].", [(1, "It holds 42", "not found", 1)]),
         ("They write “is made of steel” [1].", [(1, "is made of steel", "verified", 1)]),
         ("Nobody knows why [1].", [(1, "Nobody knows why", "elsewhere", 2)]),
-        ("weighs ten kilograms [2][1]", [(2, "weighs ten kilograms", "verified", 2), (1, "weighs ten kilograms", "elsewhere", 2)]),
+        (
+            "weighs ten kilograms [2][1]",
+            [(2, "weighs ten kilograms", "verified", 2), (1, "weighs ten kilograms", "elsewhere", 2)],
+        ),
         ("最大功率为九千瓦[2]。", [(2, "最大功率为九千瓦", "verified", 3)]),
         ("One [1] and two [1].", [(1, "One", "not found", 1)]),
         ("No such passage [3] or [0] or [x].", []),

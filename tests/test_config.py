@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragapp import config
-from ragapp.config import TABLES, check_part_keys, explain, given as given_keys, load
+from ragapp.config import TABLES, check_part_keys, explain, load
+from ragapp.config import given as given_keys
 from ragapp.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -68,7 +69,11 @@ def test_unknown_keys_of_the_file(toml: str, said: str, hint: str) -> None:
 
 @pytest.mark.parametrize(
     ("variable", "near"),
-    [("RAGAPP_SERCH_K", "RAGAPP_SEARCH_K"), ("RAGAPP_SEARCH_DEPHT", "depth"), ("RAGAPP_LIBARY", "RAGAPP_LIBRARY")],
+    [
+        ("RAGAPP_SERCH_K", "RAGAPP_SEARCH_K"),
+        ("RAGAPP_SEARCH_DEPHT", "RAGAPP_SEARCH_DEPTH"),
+        ("RAGAPP_LIBARY", "RAGAPP_LIBRARY"),
+    ],
 )
 def test_unknown_variables(variable: str, near: str) -> None:
     with pytest.raises(ConfigError, match=variable) as caught:
@@ -105,7 +110,10 @@ def test_a_bad_value_names_its_source(flags: dict[str, object], env: dict[str, s
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("search.fusion", "sum"), ("search.dense_weight", 1.5), ("chunker.tokens", 8), ("chat.top_p", 0), ("server.port", 70000)],
+    [
+        ("search.fusion", "sum"), ("search.dense_weight", 1.5), ("chunker.tokens", 8), ("chat.top_p", 0),
+        ("server.port", 70000),
+    ],
 )  # fmt: skip
 def test_values_out_of_range(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{key} = "):
@@ -157,4 +165,4 @@ def test_a_secret_is_not_shown() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
-        load(env={}).search.k = 3
+        load(env={}).search.k = 3  # type: ignore[misc]

@@ -52,7 +52,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     bert = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghij")]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *(f"##{c}" for c in "abcdefghij"),
+    ]
     (bert / "vocab.txt").write_text("\n".join([*words, "cash", "flow", "##s", "现", "金"]), "utf-8")
     tokenizer = BertTokenizerFast(vocab_file=str(bert / "vocab.txt"))
     tokenizer.save_pretrained(bert)
@@ -97,7 +105,9 @@ def test_meaning(builtin: BuiltinEmbedder) -> None:
 
 def test_every_window_of_a_long_text_counts(builtin: BuiltinEmbedder) -> None:
     filler = "The committee met on Tuesday and agreed on the agenda. " * 60
-    long, end, other = builtin.embed_documents([f"{filler}{'Volcanoes erupt lava. ' * 60}", "Volcanoes erupt lava.", filler])
+    long, end, other = builtin.embed_documents(
+        [f"{filler}{'Volcanoes erupt lava. ' * 60}", "Volcanoes erupt lava.", filler]
+    )
     assert len(builtin.spans(filler)) > builtin.max_tokens
     assert long @ end > other @ end + 0.2
     assert [len(w) for w in builtin._windows(filler)] == [len(w) for w in builtin._windows(filler)]

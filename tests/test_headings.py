@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragapp.ingest.headings import (
-    HeadingPath, Line, body_size, clean_name, from_outline, from_sizes, is_meaningful, title_of,
+    HeadingPath,
+    Line,
+    body_size,
+    clean_name,
+    from_outline,
+    from_sizes,
+    is_meaningful,
+    title_of,
 )  # fmt: skip
 from ragapp.types import Heading, Page
 
@@ -67,7 +74,9 @@ def test_body_size_is_what_most_characters_have() -> None:
 
 def test_outline_entries_stand_at_their_words() -> None:
     text, _, pages = laid_out([("See Cash  Flows", 10.0), BODY], [BODY, ("CASH\nFLOWS (2018)", 10.0)])
-    found = from_outline([(2, "Cash Flows (2018)", 1), (1, "Not there", 1), (1, "Beyond", 9), (1, "See", 0)], text, pages)
+    found = from_outline(
+        [(2, "Cash Flows (2018)", 1), (1, "Not there", 1), (1, "Beyond", 9), (1, "See", 0)], text, pages
+    )
     assert [(h.level, h.title) for h in found] == [(1, "See"), (1, "Not there"), (2, "Cash Flows (2018)")]
     assert [h.start for h in found] == [0, pages[1].start, text.index("CASH")]
 
@@ -105,7 +114,9 @@ def test_title(metadata: str, first_page: list[tuple[str, float]], expected: str
     assert title_of(metadata, lines, text, pages, "annual_report-2018.pdf") == expected
 
 
-@pytest.mark.parametrize("title", ["", "  ", "12", "untitled", "Slide 1", "x.docx", "Powerpoint Presentation", "(anonymous)"])
+@pytest.mark.parametrize(
+    "title", ["", "  ", "12", "untitled", "Slide 1", "x.docx", "Powerpoint Presentation", "(anonymous)"]
+)
 def test_titles_that_say_nothing(title: str) -> None:
     assert not is_meaningful(title)
 
@@ -123,7 +134,9 @@ def test_clean_name() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 30)), max_size=8), st.integers(0, 40))
 def test_the_path_at_an_offset_is_the_latest_of_each_level(entries: list[tuple[int, int]], offset: int) -> None:
-    headings = sorted((Heading(level, f"h{i}", start) for i, (level, start) in enumerate(entries)), key=lambda h: h.start)
+    headings = sorted(
+        (Heading(level, f"h{i}", start) for i, (level, start) in enumerate(entries)), key=lambda h: h.start
+    )
     before = [h for h in headings if h.start <= offset]
     expected: list[str] = []
     least = 99

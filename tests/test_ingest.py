@@ -106,8 +106,12 @@ def rows(*files: FileRow) -> dict[str, FileRow]:
 
 def test_plan_keeps_what_is_unchanged_and_reads_small_files_first() -> None:
     files = rows(row("/d/kept.pdf", "kept.pdf"), row("/d/new.pdf", "new.pdf"), row("/d/old.pdf", "old.pdf"))
-    found = [source("/d/kept.pdf", "kept.pdf"), source("/d/new.pdf", "new.pdf", 900), source("/d/old.pdf", "old.pdf", 1, 2),
-             source("/d/more.pdf", "more.pdf", 50)]  # fmt: skip
+    found = [
+        source("/d/kept.pdf", "kept.pdf"),
+        source("/d/new.pdf", "new.pdf", 900),
+        source("/d/old.pdf", "old.pdf", 1, 2),
+        source("/d/more.pdf", "more.pdf", 50),
+    ]
     made = plan(found, files)
     assert [s.name for s in made.keep] == ["kept.pdf"]
     assert [s.name for s in made.read] == ["old.pdf", "more.pdf", "new.pdf"]
@@ -204,7 +208,16 @@ def test_two_roots_with_the_same_names(rag: Rag, tmp_path: Path) -> None:
     assert sorted(names(rag)) == ["sub/a.pdf", "two/sub/a.pdf"]
 
 
-ODD = ["with space.pdf", "it's \"quoted\".pdf", "line\nbreak.pdf", "年度报告.pdf", "100% #1?.pdf", f"{'long' * 60}.pdf", "-rf.pdf", "a&b;c.pdf"]
+ODD = [
+    "with space.pdf",
+    'it\'s "quoted".pdf',
+    "line\nbreak.pdf",
+    "年度报告.pdf",
+    "100% #1?.pdf",
+    f"{'long' * 60}.pdf",
+    "-rf.pdf",
+    "a&b;c.pdf",
+]
 
 
 def test_odd_names(rag: Rag, docs: Path) -> None:
@@ -293,9 +306,10 @@ def test_an_embedder_that_fails_leaves_nothing_half(rag: Rag, docs: Path, monkey
     def broken(self: HashingEmbedder, texts: list[str]) -> np.typing.NDArray[np.float32]:
         raise LibraryError("out of memory")
 
-    with monkeypatch.context() as patch, pytest.raises(LibraryError, match="out of memory"):
+    with monkeypatch.context() as patch:
         patch.setattr(HashingEmbedder, "embed_documents", broken)
-        rag.add([docs])
+        with pytest.raises(LibraryError, match="out of memory"):
+            rag.add([docs])
     assert names(rag) == []
     assert counts(rag.add([docs])) == (3, 0, 0, 0)
 
@@ -322,7 +336,9 @@ def pid_of(process: ReadingProcess) -> int:
 def test_reading_elsewhere_is_reading(process: ReadingProcess, docs: Path) -> None:
     from ragapp.ingest.readers.pdf import PdfReader
 
-    path = pdfs.write(docs / "a.pdf", [[pdfs.Line("Title 现金", 20, outline=1), "Text “ﬁ”."], "more"], title="The Title")
+    path = pdfs.write(
+        docs / "a.pdf", [[pdfs.Line("Title 现金", 20, outline=1), "Text “ﬁ”."], "more"], title="The Title"
+    )
     told: list[tuple[int, int]] = []
     document = process.read(path, (), lambda done, of: told.append((done, of)))
     assert document == PdfReader().read(path)
@@ -345,7 +361,9 @@ def test_a_process_killed_within_a_run_costs_one_file(rag: Rag, docs: Path, monk
     killed = threading.Event()
     read = ReadingProcess.read
 
-    def unlucky(self: ReadingProcess, path: Path, passwords: Sequence[str], on_page: Callable[[int, int], None]) -> Document:
+    def unlucky(
+        self: ReadingProcess, path: Path, passwords: Sequence[str], on_page: Callable[[int, int], None]
+    ) -> Document:
         if path.name == "01.pdf" and not killed.is_set():
             killed.set()
             os.kill(pid_of(self), signal.SIGKILL)
@@ -389,7 +407,7 @@ def test_too_little_memory_costs_one_file(docs: Path) -> None:
     big.write_bytes(pdfs.pdf(["x"]))
     os.truncate(big, 400_000_000)  # takes no room on disk
     try:
-        with pytest.raises(ReadError, match="memory|needs more than"):
+        with pytest.raises(ReadError, match=r"memory|needs more than"):
             small.read(big, (), quietly)
         assert small.read(docs / "00.pdf", (), quietly).text
     finally:

@@ -14,7 +14,17 @@ from ragapp.catalog import Catalog
 from ragapp.lexicon import Lexicon
 from ragapp.rerankers import KeepOrder, LateInteraction, scaled
 from ragapp.retrievers import (
-    SAME_PAGE, Dense, Fusion, Hybrid, Lexical, Scores, fusion, is_same, min_max, reciprocal_rank,
+    SAME_PAGE,
+    Dense,
+    Fusion,
+    Hybrid,
+    Lexical,
+    Ranker,
+    Scores,
+    fusion,
+    is_same,
+    min_max,
+    reciprocal_rank,
 )  # fmt: skip
 from ragapp.testing import document_of, passage_of
 from ragapp.types import Chunk, Passage, Query, Rank
@@ -26,7 +36,9 @@ RANKING = st.lists(st.tuples(st.integers(1, 12), st.floats(-5, 5, width=32)), ma
 )
 FOUND = st.fixed_dictionaries({"dense": RANKING, "lexical": RANKING})
 HALF = {"dense": 0.5, "lexical": 0.5}
-METHOD = st.sampled_from([fusion("minmax", 0.5, 0.2, 60, 100), fusion("minmax", 0.2, 0.2, 60, 4), fusion("rrf", 0.5, 0.2, 60, 9)])
+METHOD = st.sampled_from(
+    [fusion("minmax", 0.5, 0.2, 60, 100), fusion("minmax", 0.2, 0.2, 60, 4), fusion("rrf", 0.5, 0.2, 60, 9)]
+)
 QUESTION = "question"
 
 
@@ -46,7 +58,7 @@ def test_fusion_gives_everything_found_once_best_first(found: Mapping[str, Score
 
 @given(FOUND, METHOD)
 def test_the_order_of_the_rankers_makes_no_difference(found: Mapping[str, Scores], fuse: Fusion) -> None:
-    other = fuse(QUESTION, dict(reversed(found.items())))
+    other = fuse(QUESTION, dict(reversed(list(found.items()))))
     assert dict(fuse(QUESTION, found)) == pytest.approx(dict(other))
 
 
@@ -87,10 +99,10 @@ def test_what_lies_below_the_depth_of_min_max_changes_nothing_above(
 def test_better_in_both_is_better_in_all(found: Mapping[str, Scores], fuse: Fusion) -> None:
     fused = dict(fuse(QUESTION, found))
     places = [{key: place for place, (key, _) in enumerate(scores)} for scores in found.values()]
-    for one in fused:
-        for other in fused:
+    for one, score in fused.items():
+        for other, less in fused.items():
             if all(one in p and (other not in p or p[one] < p[other]) for p in places):
-                assert fused[one] >= fused[other]
+                assert score >= less
 
 
 def test_fusion_in_numbers() -> None:
@@ -113,7 +125,11 @@ def test_chinese_questions_have_a_weight_of_their_own() -> None:
 
 # -- near-duplicates ---------------------------------------------------------------------------------------------------
 
-TEXT = document_of("one two three four five six seven eight nine ten", "one two three four five six seven eight nine ten", "other words are here")
+TEXT = document_of(
+    "one two three four five six seven eight nine ten",
+    "one two three four five six seven eight nine ten",
+    "other words are here",
+)
 COPY = document_of("one two three four five six seven eight nine ten")
 
 
@@ -161,9 +177,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 
 def test_found_by_says_who_found_it_at_which_place(catalog: Catalog) -> None:
-    hybrid = Hybrid(
-        catalog, {"dense": Fixed([(2, 0.9), (4, 0.8)]), "lexical": Fixed([(4, 7.5)])}, rrf(), 10
-    )
+    hybrid = Hybrid(catalog, {"dense": Fixed([(2, 0.9), (4, 0.8)]), "lexical": Fixed([(4, 7.5)])}, rrf(), 10)
     first, second = hybrid.retrieve(Query("q"), 5)
     assert (first.chunk.id, first.found_by) == (4, {"dense": Rank(2, 0.8), "lexical": Rank(1, 7.5)})
     assert (second.chunk.id, second.found_by) == (2, {"dense": Rank(1, 0.9)})
@@ -206,10 +220,17 @@ def test_chunks_that_were_dropped_meanwhile_are_passed_over(catalog: Catalog) ->
         (("*/boats.pdf",), set()),
     ],
 )
-def test_where_keeps_only_documents_of_these_names(catalog: Catalog, where: tuple[str, ...], expected: set[str]) -> None:
+def test_where_keeps_only_documents_of_these_names(
+    catalog: Catalog, where: tuple[str, ...], expected: set[str]
+) -> None:
     lexicon = Lexicon(catalog)
-    rankers = {"dense": Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER), "lexical": Lexical(lexicon)}
-    hybrid = Hybrid(catalog, rankers, fusion("minmax", 0.5, 0.5, 60, 100), 2)  # fewer candidates than the filter takes away
+    rankers: dict[str, Ranker] = {
+        "dense": Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER),
+        "lexical": Lexical(lexicon),
+    }
+    hybrid = Hybrid(
+        catalog, rankers, fusion("minmax", 0.5, 0.5, 60, 100), 2
+    )  # fewer candidates than the filter takes away
     found = hybrid.retrieve(Query("are boats red", where=where), 10)
     assert {passage.document for passage in found} == expected
     assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
@@ -219,7 +240,10 @@ def test_where_keeps_only_documents_of_these_names(catalog: Catalog, where: tupl
 def test_where_in_an_empty_library(tmp_path: Path) -> None:
     catalog = open_catalog(tmp_path)
     lexicon = Lexicon(catalog)
-    rankers = {"dense": Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER), "lexical": Lexical(lexicon)}
+    rankers: dict[str, Ranker] = {
+        "dense": Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER),
+        "lexical": Lexical(lexicon),
+    }
     hybrid = Hybrid(catalog, rankers, fusion("minmax", 0.5, 0.5, 60, 100), 10)
     assert hybrid.retrieve(Query("anything", where=("*",)), 5) == []
     lexicon.close()
@@ -230,7 +254,9 @@ def test_where_in_an_empty_library(tmp_path: Path) -> None:
 
 
 def passages() -> list[Passage]:
-    return [passage_of(document_of(text), score=score) for text, score in [("Boats float", 0.9), ("Apples are red", 0.1)]]
+    return [
+        passage_of(document_of(text), score=score) for text, score in [("Boats float", 0.9), ("Apples are red", 0.1)]
+    ]
 
 
 def test_keep_order() -> None:
@@ -248,7 +274,11 @@ def test_late_interaction_reorders_and_says_so() -> None:
 
     late = LateInteraction(Letters(), weight=0.8)  # type: ignore[arg-type]
     first, second = late.rerank("red apples", passages())
-    assert (first.chunk.text.strip(), first.score, second.score) == ("Apples are red", pytest.approx(0.8), pytest.approx(0.2))
+    assert (first.chunk.text.strip(), first.score, second.score) == (
+        "Apples are red",
+        pytest.approx(0.8),
+        pytest.approx(0.2),
+    )
     assert first.found_by["late"].rank == 1
     assert late.rerank("red", []) == []
 

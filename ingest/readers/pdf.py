@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ragapp.types import Box, Document, Page
 MEDIA_TYPE = "application/pdf"
 PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 OUTLINE_LIMIT = 5000
+PDFIUM = threading.RLock()  # pdfium is not thread-safe, not even with two documents: hold this for every use of it
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\uffff]")
 _CLEAN = {0xFFFE: SOFT_HYPHEN, 0x02: SOFT_HYPHEN, 0x0D: " "}
@@ -196,7 +198,15 @@ def _rotated_box(
 
 @contextmanager
 def _open(name: str, data: bytes, passwords: Sequence[str]) -> Iterator[tuple[Any, str | None]]:
-    """pdfium's document and the password that opened it. Raises ReadError when a password is missing or wrong."""
+    """pdfium's document and the password that opened it, for one thread at a time.
+
+    Raises ReadError when a password is missing or wrong.
+    """
+    with PDFIUM:
+        yield from _opened(name, data, passwords)
+
+
+def _opened(name: str, data: bytes, passwords: Sequence[str]) -> Iterator[tuple[Any, str | None]]:
     import pypdfium2
 
     for password in (None, *passwords):

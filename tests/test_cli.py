@@ -1,0 +1,298 @@
+"""The command line as people and programs use it: output, exit codes, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import pdfs
+from tests.libraries import child_environment
+from tests.tiny_llama import make as make_llama
+
+HASHING = {"RAGAPP_EMBEDDER_NAME": "hashing"}
+
+
+def ragapp(
+    *arguments: str | Path, cwd: Path | None = None, text: str = "", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own, with the double for an embedder unless ``env`` says otherwise."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "ragapp", *map(str, arguments)],
+        cwd=cwd,
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**child_environment(), "PYTHONIOENCODING": "utf-8", **(HASHING if env is None else env)},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three good PDFs, one of them with a Chinese name in a folder, and one that is no PDF."""
+    root = tmp_path_factory.mktemp("docs")
+    pdfs.write(root / "warranty.pdf", ["The warranty lasts 24 months. It covers the pump.", "Claims go to Oslo."])
+    pdfs.write(root / "pump.pdf", ["The pump moves 42 litres a minute. It needs oil every May."])
+    (root / "手册").mkdir()
+    pdfs.write(root / "手册" / "保修.pdf", ["保修期为二十四个月。水泵每年五月加油。"])
+    (root / "broken.pdf").write_bytes(b"oops")
+    return root
+
+
+@pytest.fixture(scope="module")
+def library(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lib") / "library"
+    done = ragapp("ingest", docs, "--library", folder, "--json")
+    assert done.returncode == 3, done.stderr
+    return folder
+
+
+def test_ingest_reports_every_file_and_keeps_what_is_unchanged(docs: Path, tmp_path: Path) -> None:
+    first = ragapp("ingest", docs, "--library", tmp_path / "l", "--json")
+    report = json.loads(first.stdout)
+    assert first.returncode == 3
+    assert (report["added"], report["changed"], report["dropped"], report["kept"]) == (3, 0, 0, 0)
+    assert [Path(f["path"]).name for f in report["failed"]] == ["broken.pdf"]
+    assert "is not a PDF" in report["failed"][0]["error"]
+    assert report["pages"] == 4
+    assert report["chunks"] >= 3
+    assert report["seconds"] > 0
+    again = json.loads(ragapp("ingest", docs, "--library", tmp_path / "l", "--json").stdout)
+    assert (again["added"], again["kept"], again["pages"], len(again["failed"])) == (0, 3, 0, 1)
+
+
+def test_ingest_for_people_talks_on_stderr_and_says_what_failed(docs: Path, tmp_path: Path) -> None:
+    done = ragapp("ingest", docs, "--library", tmp_path / "l")
+    assert done.stdout.startswith("3 added, 0 changed, 0 unchanged, 1 failed; 4 pages, ")
+    assert "pages/s" in done.stdout
+    assert "error: broken.pdf is not a PDF." in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_dry_run_changes_nothing(docs: Path, tmp_path: Path) -> None:
+    done = ragapp("ingest", docs, "--library", tmp_path / "l", "--dry-run")
+    assert done.stdout.startswith("4 to add, 0 to change, 0 unchanged.")
+    assert json.loads(ragapp("list", "--library", tmp_path / "l", "--json").stdout) == []
+
+
+def test_list(library: Path) -> None:
+    rows = json.loads(ragapp("list", "--library", library, "--json").stdout)
+    assert [row["document"] for row in rows] == ["pump.pdf", "warranty.pdf", "手册/保修.pdf"]
+    assert {"document", "title", "pages", "chunks", "bytes", "pages_without_text", "added"} <= set(rows[0])
+    assert rows[1]["pages"] == 2
+    table = ragapp("list", "--library", library).stdout
+    assert "warranty.pdf" in table
+    assert "保修.pdf" in table
+
+
+def test_search_gives_pages_ranks_and_boxes(library: Path) -> None:
+    found = json.loads(ragapp("search", "how many litres", "-k", "2", "--library", library, "--json").stdout)
+    assert len(found) == 2
+    assert (found[0]["document"], found[0]["page"]) == ("pump.pdf", 1)
+    assert set(found[0]) == {"document", "page", "score", "text", "found_by", "boxes"}
+    assert found[0]["found_by"]["lexical"]["rank"] == 1
+    assert set(found[0]["boxes"][0]) == {"page", "x0", "y0", "x1", "y1"}
+
+
+def test_ask_streams_quotes_with_pages(library: Path) -> None:
+    done = ragapp("ask", "How many litres does the pump move a minute?", "--library", library)
+    assert done.returncode == 0
+    assert "“The pump moves 42 litres a minute.” [1]" in done.stdout
+    assert "[1] pump.pdf, page 1 (verified)" in done.stdout
+
+
+def test_ask_as_json_has_every_member(library: Path) -> None:
+    answer = json.loads(ragapp("ask", "保修期是多久？", "--library", library, "--json").stdout)
+    assert set(answer) == {"answer", "citations", "passages", "finish_reason", "timings", "usage"}
+    first = answer["citations"][0]
+    assert set(first) == {"marker", "document", "page", "quote", "state", "boxes"}
+    assert (first["document"], first["state"]) == ("手册/保修.pdf", "verified")
+    assert first["quote"] == "保修期为二十四个月。"
+    assert answer["finish_reason"] == "stop"
+
+
+def test_not_in_your_documents(library: Path) -> None:
+    answer = json.loads(ragapp("ask", "Who painted the Mona Lisa?", "--library", library, "--json").stdout)
+    assert answer["finish_reason"] == "no_evidence"
+    assert answer["answer"] == "This is not in your documents."
+    assert answer["citations"] == []
+
+
+def test_batch_answers_line_by_line_in_order(library: Path, tmp_path: Path) -> None:
+    rows = [{"id": "b", "question": "litres"}, {"id": 7, "question": "  "}, {"id": "a", "question": "warranty"}]
+    file = tmp_path / "q.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    done = ragapp("search", "--batch", file, "-k", "1", "--library", library)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["id"] for line in lines] == ["b", 7, "a"]
+    assert lines[0]["passages"][0]["document"] == "pump.pdf"
+    assert "empty" in lines[1]["error"]
+    assert done.returncode == 3
+    asked = ragapp("ask", "--batch", "-", "--library", library, text=json.dumps(rows[0]))
+    assert json.loads(asked.stdout).keys() >= {"id", "answer", "citations", "passages"}
+
+
+@pytest.mark.parametrize("line", ["{", '{"id": 1}', "[]", '{"id": 1, "question": "x", "history": [{"role": "user"}]}'])
+def test_a_wrong_batch_line_is_named(library: Path, line: str) -> None:
+    done = ragapp("search", "--batch", "-", "--library", library, text=f'{{"id": 1, "question": "x"}}\n{line}\n')
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Line 2 of - is not a question")
+    assert done.stdout == ""
+
+
+def test_remove(docs: Path, tmp_path: Path) -> None:
+    ragapp("ingest", docs / "pump.pdf", docs / "warranty.pdf", "--library", tmp_path / "l")
+    wrong = ragapp("remove", "pumpe.pdf", "--library", tmp_path / "l")
+    assert wrong.returncode == 1
+    assert "hint: Did you mean 'pump.pdf'?" in wrong.stderr
+    assert "Removed pump.pdf" in ragapp("remove", "pump.pdf", "--library", tmp_path / "l").stdout
+    left = json.loads(ragapp("search", "litres", "--library", tmp_path / "l", "--json").stdout)
+    assert {passage["document"] for passage in left} == {"warranty.pdf"}
+
+
+def test_doctor(docs: Path, tmp_path: Path) -> None:
+    library = tmp_path / "l"
+    ragapp("ingest", docs, "--library", library)
+    well = ragapp("doctor", "--offline", "--library", library)
+    assert (well.returncode, well.stderr) == (0, "")
+    assert "All is well: 3 documents, no connection outside this machine." in well.stdout
+    cache = next((library / "cache").glob("vectors-*")) / "flat.faiss"
+    cache.write_bytes(cache.read_bytes()[:-1] + b"?")
+    ill = ragapp("doctor", "--library", library, "--json")
+    assert ill.returncode == 1
+    assert "does not match its checksums" in json.loads(ill.stdout)["findings"][0]
+
+
+def test_chat_goes_on_after_a_wrong_question(library: Path) -> None:
+    done = ragapp("chat", "--library", library, text="?\nHow many litres does the pump move?\n\n")
+    assert done.returncode == 0
+    assert "error: The question is empty." in done.stderr
+    assert "42 litres" in done.stdout
+
+
+def test_config_shows_values_and_sources(in_folder: Path) -> None:
+    (in_folder / "ragapp.toml").write_text("[search]\nk = 5\n", encoding="utf-8")
+    done = ragapp(
+        "config", "--set", "answer.quotes=1", "--json", cwd=in_folder, env={"RAGAPP_SERVER_API_KEY": "s3cret"}
+    )
+    rows = {row["key"]: (row["value"], row["source"]) for row in json.loads(done.stdout)}
+    assert rows["search.k"] == ("5", "ragapp.toml")
+    assert rows["answer.quotes"] == ("1", "flag")
+    assert rows["server.api_key"] == ("(set)", "$RAGAPP_SERVER_API_KEY")
+    assert rows["chat.model"] == ("", "default")
+    assert "s3cret" not in done.stdout
+
+
+WRONG = {
+    "a path that does not exist": (["ingest", "nowhere"], 1, "nowhere does not exist"),
+    "an empty folder": (["ingest", "empty"], 1, "There is nothing to ingest in empty"),
+    "no library": (["search", "x", "--library", "none"], 1, "There is no library in none"),
+    "an empty question": (["ask", " "], 2, "The question is empty"),
+    "a long question": (["ask", "long " * 20_000], 2, "The question has 100,000 characters"),
+    "an unknown setting": (["config", "--set", "serch.k=3"], 2, "Unknown setting serch.k"),
+    "an unknown flow": (["ask", "x", "--flow", "liner"], 2, "There is no flow named 'liner'"),
+    "no question": (["ask"], 2, "Give either a question or --batch FILE"),
+    "a missing model": (["ask", "x", "--llm", "./no-model"], 4, "no-model"),
+    "a folder without a model": (["ingest", "some", "--set", "chat.model=./empty"], 4, "empty"),
+    "an open address": (["serve", "--host", "0.0.0.0"], 2, "0.0.0.0"),
+    "a missing settings file": (["config", "--config", "none.toml"], 2, "none.toml does not exist"),
+    "a missing password file": (["ingest", "some", "--password-file", "none"], 2, "The password file none"),
+}
+
+
+@pytest.fixture(scope="module")
+def wrong_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "empty").mkdir()
+    pdfs.folder(folder / "some", 1)
+    ragapp("ingest", "some", cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_is_a_sentence_and_an_exit_code(wrong_folder: Path, case: str) -> None:
+    arguments, code, said = WRONG[case]
+    done = ragapp(*arguments, cwd=wrong_folder)
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_another_embedder_is_refused_with_both_names(library: Path) -> None:
+    done = ragapp("search", "x", "--library", library, "--set", "embedder.name=builtin", env={})
+    assert done.returncode == 2
+    assert "hashing:256" in done.stderr
+    assert "all-MiniLM-L6-v2" in done.stderr
+
+
+def test_a_library_that_another_process_writes_is_locked(library: Path, docs: Path) -> None:
+    from filelock import FileLock
+
+    with FileLock(library / "lock"):
+        done = ragapp("ingest", docs, "--library", library)
+        asked = ragapp("search", "litres", "--library", library)
+    assert done.returncode == 5
+    assert "Another process is writing" in done.stderr
+    assert asked.returncode == 0
+
+
+def test_passwords(tmp_path: Path) -> None:
+    pdfs.write(tmp_path / "secret.pdf", ["The code is 1234."], password="open sesame")
+    for content, code in (("wrong\n", 3), ("wrong\nopen sesame\n", 0)):
+        (tmp_path / "passwords").write_text(content, encoding="utf-8")
+        arguments = ("ingest", tmp_path / "secret.pdf", "--library", tmp_path / "l")
+        done = ragapp(*arguments, "--password-file", tmp_path / "passwords")
+        assert done.returncode == code, done.stderr
+    assert "needs a password" in ragapp("ingest", tmp_path / "secret.pdf", "--library", tmp_path / "m").stderr
+
+
+def test_a_llama_answers_when_it_is_named(library: Path, tmp_path: Path) -> None:
+    model = make_llama(tmp_path / "llama", window=4096)
+    done = ragapp(
+        "ask", "How many litres?", "--llm", model, "--json", "--library", library, "--set", "chat.max_new_tokens=8"
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["finish_reason"] in ("stop", "length")
+    assert 1 <= answer["usage"]["completion_tokens"] <= 8
+    assert answer["usage"]["prompt_tokens"] > 50
+
+
+def test_help_imports_neither_torch_nor_langchain() -> None:
+    code = (
+        "import sys; sys.argv = ['ragapp', '--help']\n"
+        "from ragapp.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'langchain_core', 'transformers', 'openvino', 'faiss', 'pydantic', 'numpy'}\n"
+        "heavy &= set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ingest" in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_error(library: Path) -> None:
+    command = f"{sys.executable} -W error -m ragapp config | head -1"
+    env = {**child_environment(), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env, check=False)
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX encodings")
+def test_a_terminal_without_chinese_shows_what_it_can(library: Path) -> None:
+    done = ragapp("list", "--library", library, env={**HASHING, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert "warranty.pdf" in done.stdout
