@@ -91,7 +91,7 @@ class TokenChunker:
 
     def _fit(self, text: str, start: int, end: int, starts: Sequence[int], header: str) -> Iterator[tuple[int, int]]:
         """The span, or its pieces cut before a token where the embedder would not read it whole."""
-        room = min(self._tokens, self._tokenizer.max_tokens - self._count(header))
+        room = max(1, min(self._tokens, self._tokenizer.max_tokens - self._count(header)))
         while True:
             first, last = bisect_left(starts, start), bisect_left(starts, end)
             if last - first <= room:
@@ -106,13 +106,15 @@ class TokenChunker:
             start = cut
 
     def _header(self, name: str, headings: Sequence[str]) -> str:
-        """``name › headings``, its middle left out until it fits into HEADER_TOKENS."""
+        """``name › headings``, its middle left out until it fits, and cut where even the name alone is too long."""
+        # A third of a small window at the most: there must be room for text.
+        limit = min(HEADER_TOKENS, self._tokenizer.max_tokens // 3)
         parts = [name, *(h for i, h in enumerate(headings) if i or h.casefold() not in name.casefold())]
-        while len(parts) > 2 and self._count(SEPARATOR.join(parts)) > HEADER_TOKENS:
+        while len(parts) > 1 and self._count(SEPARATOR.join(parts)) > limit:
             parts.pop(1)
         header = SEPARATOR.join(parts)
         spans = self._tokenizer.spans(header)
-        return header if len(spans) <= HEADER_TOKENS else header[: spans[HEADER_TOKENS - 1][1]]
+        return header if len(spans) <= limit else header[: spans[limit - 1][1]] if limit else ""
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.spans(text))

@@ -67,7 +67,8 @@ def _take(path: Path, name: str, found: Found, seen: set[str], *, named: bool = 
             found.failed.append((str(path), f"is not of a kind that can be read ({', '.join(SUFFIXES)})"))
         found.others += 1
         return
-    uri = path.absolute().as_uri()
+    # One file has one uri, however the way to it is spelled.
+    uri = Path(os.path.abspath(path)).as_uri()
     if uri in seen:
         return
     seen.add(uri)

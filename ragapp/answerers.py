@@ -93,6 +93,10 @@ class QuoteAnswerer:
             piece = f"{PARAGRAPH if written else ''}“{candidate.text}” {marks}"
             written.append(piece)
             yield from (Token(part) for part in re.findall(r"\S+\s*|\s+", piece))
+        if not written:
+            text = no_answer(query.text)
+            yield Token(text)
+            return Answer(text, (), tuple(passages), "no_evidence")
         return Answer("".join(written), tuple(citations), tuple(passages), "stop")
 
     def _candidates(self, passages: Sequence[Passage]) -> Iterator[_Candidate]:

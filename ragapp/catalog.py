@@ -148,6 +148,7 @@ class Catalog:
                     f"There is no library in {folder}.", "`ragapp ingest PATH` makes one; --library DIR names another."
                 )
             self._make_folder()
+        self._writer = threading.RLock()
         self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
         self._migrate()
 
@@ -268,16 +269,22 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the write lock; raises LibraryLocked at once when another process has it. May be nested."""
+        """Hold the write lock; raises LibraryLocked at once when somebody else has it. May be nested."""
         if self._immutable:
             raise LibraryError(f"The library {self.folder} is read-only.", "Check its permissions.")
+        taken = LibraryLocked(
+            f"Another process is writing to the library {self.folder}.", "Try again when it has finished."
+        )
+        # The file's lock belongs to the process, so its threads must keep each other out by themselves.
+        if not self._writer.acquire(blocking=False):
+            raise taken
         try:
             self._lock.acquire()
         except Timeout:
-            raise LibraryLocked(
-                f"Another process is writing to the library {self.folder}.", "Try again when it has finished."
-            ) from None
+            self._writer.release()
+            raise taken from None
         except OSError as error:
+            self._writer.release()
             raise LibraryError(
                 f"The library {self.folder} cannot be locked: {error.strerror}.", "Check its permissions."
             ) from error
@@ -285,6 +292,7 @@ class Catalog:
             yield
         finally:
             self._lock.release()
+            self._writer.release()
 
     @property
     def writable(self) -> bool:

@@ -41,7 +41,7 @@ class PartTable(Table):
 class EmbedderTable(PartTable):
     name: str = Field("builtin", description="builtin, a folder or hub id of sentence-transformers, or pkg.mod:attr")
     runtime: Literal["auto", "openvino", "torch"] = Field("auto", description="what computes the built-in model")
-    batch_tokens: Count = Field(4096, description="tokens computed together, padding included")
+    batch_tokens: Count = Field(2048, description="tokens computed together, padding included")
 
 
 class ChunkerTable(PartTable):

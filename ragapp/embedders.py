@@ -11,8 +11,10 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as HFTokenizer
 
 Vectors = NDArray[np.float32]
+Batch = list[list[int]]  # token ids of some windows
+Output = tuple[Vectors, list[Vectors]]  # a batch's unit vectors, and each window's token states
+Forward = Callable[[Sequence[Batch]], Iterator[Output]]
+SHARES = 2  # into how many parts the tokens of one answer are split at least
 HEADER_TEMPLATE = "header-1"  # changes when the line in front of a chunk is spelled in another way
 
 
@@ -52,14 +58,14 @@ class BuiltinEmbedder:
     left out. Loads on first use; safe to share between threads.
     """
 
-    def __init__(self, runtime: Literal["auto", "openvino", "torch"] = "auto", batch_tokens: int = 4096) -> None:
+    def __init__(self, runtime: Literal["auto", "openvino", "torch"] = "auto", batch_tokens: int = 2048) -> None:
         self.runtime = runtime
         self.batch_tokens = batch_tokens
         self.max_tokens = minilm.MAX_TOKENS - 2
         self.fingerprint = f"all-MiniLM-L6-v2:{minilm.WEIGHTS_SHA256[:16]}:mean:{minilm.MAX_TOKENS}:{HEADER_TEMPLATE}"
         self._lock = threading.Lock()
         self._loaded_tokenizer: HFTokenizer | None = None
-        self._forward: Callable[[list[list[int]]], tuple[Vectors, list[Vectors]]] | None = None
+        self._forward: Forward | None = None
 
     # -- tokens --------------------------------------------------------------------------------------------------
 
@@ -100,8 +106,8 @@ class BuiltinEmbedder:
                 owners.append(owner)
                 windows.append(window)
         rows = np.zeros((len(texts), minilm.WIDTH), dtype=np.float32)
-        for batch in _batches(windows, self.batch_tokens):
-            vectors, _ = self._run([windows[i] for i in batch])
+        batches = list(_batches(windows, self.batch_tokens))
+        for batch, (vectors, _) in zip(batches, self._run(windows, batches), strict=True):
             np.add.at(rows, [owners[i] for i in batch], vectors)
         return _unit(rows)
 
@@ -115,57 +121,71 @@ class BuiltinEmbedder:
         windows = [self._windows(text) for text in texts]
         flat = [window for group in windows for window in group]
         tokens: list[Vectors] = [np.empty((0, minilm.WIDTH), dtype=np.float32)] * len(flat)
-        for batch in _batches(flat, self.batch_tokens):
-            _, states = self._run([flat[i] for i in batch])
+        # An answer waits for this: spread over all requests rather than packed into full batches.
+        share = sum(map(len, flat)) // SHARES + minilm.MAX_TOKENS
+        batches = list(_batches(flat, min(self.batch_tokens, share)))
+        for batch, (_, states) in zip(batches, self._run(flat, batches), strict=True):
             for place, state in zip(batch, states, strict=True):
                 tokens[place] = _unit(state[1:-1])
         found = iter(tokens)
         return [np.concatenate([next(found) for _ in group]) for group in windows]
 
-    def _run(self, batch: list[list[int]]) -> tuple[Vectors, list[Vectors]]:
+    def _run(self, windows: Sequence[list[int]], batches: Sequence[list[int]]) -> Iterator[Output]:
+        """What the model gives for every batch of windows, in the order of the batches."""
         with self._lock:
             if self._forward is None:
                 self._forward = self._load()
-            return self._forward(batch)
+        return self._forward([[windows[i] for i in batch] for batch in batches])
 
-    def _load(self) -> Callable[[list[list[int]]], tuple[Vectors, list[Vectors]]]:
+    def _load(self) -> Forward:
         if self.runtime == "torch":
             return _torch_forward()
         try:
-            minilm.import_openvino()
+            return _openvino_forward()
         except ImportError as error:
             if self.runtime == "openvino":
                 raise ModelError("OpenVINO is not installed.", 'Set [embedder] runtime = "torch".') from error
             return _torch_forward()
-        return _openvino_forward()
 
 
-def _openvino_forward() -> Callable[[list[list[int]]], tuple[Vectors, list[Vectors]]]:
-    request = minilm.compile_model().create_infer_request()
+def _openvino_forward() -> Forward:
+    model = minilm.compile_model()
+    count = int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(count):
+        idle.put(model.create_infer_request())
+    workers = ThreadPoolExecutor(count, thread_name_prefix="ragapp-embed")
 
-    def forward(batch: list[list[int]]) -> tuple[Vectors, list[Vectors]]:
-        ids, mask = _padded(batch)
-        request.infer([ids, mask])
-        states = request.get_output_tensor(1).data
-        return request.get_output_tensor(0).data.copy(), [states[i, : len(row)].copy() for i, row in enumerate(batch)]
+    def one(batch: Batch) -> Output:
+        # A question takes its turn between two batches of an ingest, as every batch takes a request anew.
+        request = idle.get()
+        try:
+            request.infer(list(_padded(batch)))
+            states = request.get_output_tensor(1).data
+            return request.get_output_tensor(0).data.copy(), [states[i, : len(w)].copy() for i, w in enumerate(batch)]
+        finally:
+            idle.put(request)
+
+    def forward(batches: Sequence[Batch]) -> Iterator[Output]:
+        return map(one, batches) if len(batches) == 1 else workers.map(one, batches)
 
     return forward
 
 
-def _torch_forward() -> Callable[[list[list[int]]], tuple[Vectors, list[Vectors]]]:
+def _torch_forward() -> Forward:
     minilm.checked_file("model.safetensors", minilm.WEIGHTS_SHA256)
     import torch
 
     model = _sentence_transformer(str(minilm.model_folder()))
 
-    def forward(batch: list[list[int]]) -> tuple[Vectors, list[Vectors]]:
+    def one(batch: Batch) -> Output:
         ids, mask = _padded(batch)
         with torch.inference_mode():
             out = model.forward({"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)})
         states = out["token_embeddings"].float().numpy()
-        return out["sentence_embedding"].float().numpy(), [states[i, : len(row)] for i, row in enumerate(batch)]
+        return out["sentence_embedding"].float().numpy(), [states[i, : len(window)] for i, window in enumerate(batch)]
 
-    return forward
+    return lambda batches: map(one, batches)
 
 
 class SentenceTransformerEmbedder:

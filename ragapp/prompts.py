@@ -42,7 +42,8 @@ def answer_messages(query: Query, passages: Sequence[Passage], history: Sequence
     """The messages for a chat model: instructions with numbered passages, earlier turns, the question."""
     template = ANSWER_ZH if has_cjk(query.text) else ANSWER_EN
     numbered = "\n\n".join(
-        f"<passage {number}: {passage.document}, page {passage.chunk.page}>\n{collapse(passage.chunk.text)}\n</passage>"
+        f"<passage {number}: {_fenced(passage.document)}, page {passage.chunk.page}>\n"
+        f"{_fenced(collapse(passage.chunk.text))}\n</passage>"
         for number, passage in enumerate(passages, 1)
     )
     turns = [
@@ -79,6 +80,11 @@ def pack(
     history = list(query.history)
     turns = _most(len(history), lambda n: count(answer_messages(query, kept, _latest(history, n))) <= budget)
     return answer_messages(query, kept, _latest(history, turns)), kept
+
+
+def _fenced(text: str) -> str:
+    """Text that cannot end the passage it stands in."""
+    return text.replace("</passage", "< /passage")
 
 
 def _latest(history: Sequence[Turn], count: int) -> Sequence[Turn]:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from ragapp import config as settings
 from ragapp import registry
 from ragapp.catalog import Catalog, Entry
 from ragapp.config import Config, PartTable
-from ragapp.errors import EmbedderChanged, LibraryLocked, NotFound, QuestionError, RagappError, ReadError
+from ragapp.errors import EmbedderChanged, LibraryError, LibraryLocked, NotFound, QuestionError, RagappError, ReadError
 from ragapp.ingest.pipeline import Pipeline
 from ragapp.ingest.report import Progress, Report
 from ragapp.lexicon import Lexicon
@@ -111,7 +111,7 @@ class Rag:
         if dry_run:
             return pipeline.run(where, passwords, progress, dry_run=True)
         with self.catalog.writing():
-            if self.catalog.embedder() is None:
+            if self.catalog.embedder() != self._embedder.fingerprint:
                 self.catalog.set_embedder(self._embedder.fingerprint)
             try:
                 return pipeline.run(where, passwords, progress)
@@ -119,7 +119,7 @@ class Rag:
                 self._publish()
 
     def remove(self, document: str) -> list[Entry]:
-        """Forget a document by its name or id, under all its names; returns what was removed. Raises NotFound."""
+        """Forget a document, by its name or, under all its names, by its id. Returns what went; raises NotFound."""
         with self.catalog.writing():
             entries = self.catalog.entries()
             gone = [entry for entry in entries if document in (entry.document, entry.id)]
@@ -139,8 +139,10 @@ class Rag:
         return self.catalog.entries()
 
     def _publish(self) -> None:
-        self._vectors.publish()
-        self._lexicon.publish()
+        """Write the search caches to disk; where they cannot be written, searches make their own."""
+        for cache in (self._vectors, self._lexicon):
+            with suppress(OSError):
+                cache.publish()
 
     def publish_caches(self) -> None:
         """Write the search caches to disk when they are behind and nobody else is writing; searches work either way."""
@@ -149,7 +151,7 @@ class Rag:
         try:
             with self.catalog.writing():
                 self._publish()
-        except (LibraryLocked, OSError):
+        except LibraryLocked:
             return
 
     # -- the read path -------------------------------------------------------------------------------------------
@@ -240,7 +242,11 @@ class Rag:
         for cache in (self._vectors, self._lexicon):
             for path in cache.shelf.damaged():
                 yield f"The cache {path.name} does not match its checksums; it is not used, and can be deleted."
-            ids = cache.ids()
+            try:
+                ids = cache.ids()
+            except LibraryError as error:
+                yield error.message
+                continue
             if ids != chunks:
                 yield f"The {cache.shelf.name} cache holds {len(ids)} chunks, the library {len(chunks)}."
 
@@ -271,7 +277,7 @@ class Rag:
 
     def _check_embedder(self) -> None:
         made_by, now = self.catalog.embedder(), self._embedder.fingerprint
-        if made_by is not None and made_by != now:
+        if made_by not in (None, now) and len(self.catalog.chunk_ids()):
             self.catalog.close()
             raise EmbedderChanged(
                 f"The library {self.folder} was made with the embedder {made_by}, and the settings name {now}.",

@@ -158,6 +158,27 @@ def test_any_question_gives_quotes_that_are_verbatim(question: str) -> None:
     assert bool(answer.citations) == (answer.finish_reason == "stop")
 
 
+class Rewritten(Held):
+    """A library whose pages say something else than its chunks."""
+
+    def words(self, document_id: str, start: int, end: int) -> str:
+        return super().words(document_id, start, end).upper()
+
+
+def test_words_that_do_not_stand_on_the_page_are_not_quoted() -> None:
+    answerer = QuoteAnswerer(HashingEmbedder(), Plain(), Rewritten(DOCUMENT))
+    _, answer = run(answerer.answer(Query("The tank of the model nine holds 42 litres of fuel."), PASSAGES))
+    assert "“" not in answer.text
+    assert answer.citations == ()
+
+
+def test_where_nothing_can_be_quoted_it_says_so() -> None:
+    answerer = QuoteAnswerer(HashingEmbedder(), Plain(), Rewritten(DOCUMENT))
+    spelled, answer = run(answerer.answer(Query("The tank of the model nine holds 42 litres of fuel."), PASSAGES))
+    assert spelled == answer.text == NO_ANSWER_EN
+    assert answer.finish_reason == "no_evidence"
+
+
 # -- a chat model ------------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +276,14 @@ def test_instructions_and_markup_inside_passages_are_only_text() -> None:
 
 def test_closing_the_answer_closes_the_models_stream() -> None:
     model = ScriptedChat(replies=["one two three four"])
-    events = chatting(model).answer(Query("q"), PASSAGES)
+    held: list[Any] = []  # a stream that nobody holds would be closed by its end alone
+
+    class Holding:
+        def stream(self, messages: Sequence[BaseMessage], **options: Any) -> Iterator[Any]:
+            held.append(model.stream(list(messages), **options))
+            return held[-1]  # type: ignore[no-any-return]
+
+    events = ChatAnswerer(Holding(), LIBRARY, model.window, model.count_tokens, 50).answer(Query("q"), PASSAGES)
     assert next(events) == Token("one")
     events.close()
     assert model.closed == 1

@@ -389,10 +389,14 @@ def test_equal_scores_come_in_the_order_of_ids(catalog: Catalog, lexicon: Lexico
     assert [key for key, _ in lexicon.search("same", 3)] == [1, 2, 3]
 
 
-def test_a_rare_word_weighs_more_and_no_weight_is_negative(catalog: Catalog, lexicon: Lexicon) -> None:
+def test_a_rare_word_weighs_more(catalog: Catalog, lexicon: Lexicon) -> None:
     put(catalog, document_of("rare common", "common", "common", name="x.pdf"), "x.pdf")
     assert lexicon.weight("rare") > lexicon.weight("common") > 0
     assert lexicon.weight("unheard") > lexicon.weight("rare")
+
+
+def test_no_weight_is_negative_though_most_was_dropped(catalog: Catalog, lexicon: Lexicon) -> None:
+    put(catalog, document_of("rare common", "common", name="x.pdf"), "x.pdf")
     put(catalog, document_of(*(f"rare {n}" for n in range(30)), name="y.pdf"), "y.pdf")
     lexicon.publish()
     catalog.drop(["file:///docs/y.pdf"])

@@ -331,7 +331,6 @@ def test_doctor_names_what_is_wrong(rag: Rag) -> None:
     rag.search(QUESTION)
 
 
-@pytest.mark.xfail(reason="Rag.add names the embedder before it knows that there is something to ingest")
 def test_an_empty_library_may_change_its_embedder(library: Path, tmp_path: Path) -> None:
     with Rag.open(library, embedder__name="hashing") as rag, pytest.raises(NotFound):
         rag.add([tmp_path / "none"])
@@ -339,7 +338,6 @@ def test_an_empty_library_may_change_its_embedder(library: Path, tmp_path: Path)
         assert rag.documents() == []
 
 
-@pytest.mark.xfail(reason="Rag._publish lets the OSError of a cache through")
 def test_a_cache_that_cannot_be_written_costs_no_document(library: Path, docs: Path) -> None:
     library.mkdir()
     (library / "cache").write_text("in the way")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -76,7 +77,7 @@ class PdfReader:
         headings = from_outline(outline.entries, whole, pages) or from_sizes(lines, whole)
         return Document(
             id=hashlib.sha256(data).hexdigest(),
-            uri=path.absolute().as_uri(),
+            uri=Path(os.path.abspath(path)).as_uri(),
             title=title_of(outline.metadata.get("title", ""), lines, whole, pages, name),
             media_type=MEDIA_TYPE,
             text=whole,
