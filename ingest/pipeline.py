@@ -78,9 +78,9 @@ class Pipeline:
                     report.failed.append(Failure(str(source.path), error.message, error.hint))
                 counter.file_done(source.name)
 
-    def _store(self, source: Source, document: Document | str, known: bool, report: Report, counter: _Counter) -> None:
+    def _store(self, source: Source, result: _Read | str, known: bool, report: Report, counter: _Counter) -> None:
         """Put a document that was read (or the id of one that is stored already) under its file's name."""
-        document_id = document if isinstance(document, str) else document.id
+        document_id = result if isinstance(result, str) else result.document.id
         row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
         if self.catalog.has_document(document_id):
             before = self.catalog.files().get(source.uri)
@@ -90,7 +90,8 @@ class Pipeline:
             else:
                 _count(report, known)
             return
-        assert isinstance(document, Document)
+        assert isinstance(result, _Read)
+        document, chunks = result.document, result.chunks
         empty, total = len(document.pages_without_text), len(document.pages)
         if empty == total:
             raise ReadError(
@@ -99,7 +100,6 @@ class Pipeline:
             )
         if empty:
             report.warnings.append(Notice(str(source.path), f"{empty} of {total} pages have no text."))
-        chunks = list(self.chunker.chunk(document))
         vectors = self._embed(source, document, chunks, counter)
         self.catalog.put(row, document, chunks, vectors, self.fingerprint)
         _count(report, known)
@@ -125,13 +125,13 @@ class Pipeline:
     @contextmanager
     def _reading(
         self, sources: Sequence[Source], passwords: Sequence[str], counter: _Counter
-    ) -> Iterator[Iterable[tuple[Source, Document | str | ReadError]]]:
+    ) -> Iterator[Iterable[tuple[Source, _Read | str | ReadError]]]:
         """Documents in the order of the sources, read ahead by a thread that ends with the block."""
         process = ReadingProcess(self.seconds_per_page, self.memory_mb)
-        ahead: queue.Queue[tuple[Source, Document | str | ReadError] | BaseException | None] = queue.Queue(READ_AHEAD)
+        ahead: queue.Queue[tuple[Source, _Read | str | ReadError] | BaseException | None] = queue.Queue(READ_AHEAD)
         stopped = threading.Event()
 
-        def put(item: tuple[Source, Document | str | ReadError] | BaseException | None) -> None:
+        def put(item: tuple[Source, _Read | str | ReadError] | BaseException | None) -> None:
             while not stopped.is_set():
                 try:
                     ahead.put(item, timeout=0.1)
@@ -151,7 +151,7 @@ class Pipeline:
             finally:
                 process.stop()
 
-        def items() -> Iterator[tuple[Source, Document | str | ReadError]]:
+        def items() -> Iterator[tuple[Source, _Read | str | ReadError]]:
             while (item := ahead.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
@@ -169,18 +169,30 @@ class Pipeline:
 
     def _read(
         self, process: ReadingProcess, source: Source, passwords: Sequence[str], counter: _Counter
-    ) -> Document | str | ReadError:
+    ) -> _Read | str | ReadError:
         """The document, its id when it is stored already, or why it cannot be read."""
         try:
             with source.path.open("rb") as file:
                 document_id = hashlib.file_digest(file, "sha256").hexdigest()
             if self.catalog.has_document(document_id):
                 return document_id
-            return process.read(source.path, passwords, lambda done, of: counter.tell(source.name, "read", done, of))
+            document = process.read(
+                source.path, passwords, lambda done, of: counter.tell(source.name, "read", done, of)
+            )
+            # Here and not where it is stored: the embedder works meanwhile.
+            return _Read(document, list(self.chunker.chunk(document)))
         except OSError as error:
             return ReadError(f"{source.path.name} cannot be read: {error.strerror}.", "It was there a moment ago.")
         except ReadError as error:
             return error
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A document on its way from the reading thread to the embedder."""
+
+    document: Document
+    chunks: list[Chunk]
 
 
 class _Counter:

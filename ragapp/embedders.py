@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 Batch = list[list[int]]  # token ids of some windows
 Output = tuple[Vectors, list[Vectors]]  # a batch's unit vectors, and each window's token states
-Forward = Callable[[Sequence[Batch]], Iterator[Output]]
+Forward = Callable[[Sequence[Batch], bool], Iterator[Output]]
 SHARES = 2  # into how many parts the tokens of one answer are split at least
 HEADER_TEMPLATE = "header-1"  # changes when the line in front of a chunk is spelled in another way
 
@@ -107,7 +108,7 @@ class BuiltinEmbedder:
                 windows.append(window)
         rows = np.zeros((len(texts), minilm.WIDTH), dtype=np.float32)
         batches = list(_batches(windows, self.batch_tokens))
-        for batch, (vectors, _) in zip(batches, self._run(windows, batches), strict=True):
+        for batch, (vectors, _) in zip(batches, self._run(windows, batches, states=False), strict=True):
             np.add.at(rows, [owners[i] for i in batch], vectors)
         return _unit(rows)
 
@@ -124,18 +125,18 @@ class BuiltinEmbedder:
         # An answer waits for this: spread over all requests rather than packed into full batches.
         share = sum(map(len, flat)) // SHARES + minilm.MAX_TOKENS
         batches = list(_batches(flat, min(self.batch_tokens, share)))
-        for batch, (_, states) in zip(batches, self._run(flat, batches), strict=True):
+        for batch, (_, states) in zip(batches, self._run(flat, batches, states=True), strict=True):
             for place, state in zip(batch, states, strict=True):
                 tokens[place] = _unit(state[1:-1])
         found = iter(tokens)
         return [np.concatenate([next(found) for _ in group]) for group in windows]
 
-    def _run(self, windows: Sequence[list[int]], batches: Sequence[list[int]]) -> Iterator[Output]:
-        """What the model gives for every batch of windows, in the order of the batches."""
+    def _run(self, windows: Sequence[list[int]], batches: Sequence[list[int]], *, states: bool) -> Iterator[Output]:
+        """What the model gives for every batch of windows, in the order of the batches; token states if wanted."""
         with self._lock:
             if self._forward is None:
                 self._forward = self._load()
-        return self._forward([[windows[i] for i in batch] for batch in batches])
+        return self._forward([[windows[i] for i in batch] for batch in batches], states)
 
     def _load(self) -> Forward:
         if self.runtime == "torch":
@@ -156,18 +157,20 @@ def _openvino_forward() -> Forward:
         idle.put(model.create_infer_request())
     workers = ThreadPoolExecutor(count, thread_name_prefix="ragapp-embed")
 
-    def one(batch: Batch) -> Output:
+    def one(batch: Batch, states: bool) -> Output:
         # A question takes its turn between two batches of an ingest, as every batch takes a request anew.
         request = idle.get()
         try:
             request.infer(list(_padded(batch)))
-            states = request.get_output_tensor(1).data
-            return request.get_output_tensor(0).data.copy(), [states[i, : len(w)].copy() for i, w in enumerate(batch)]
+            hidden = request.get_output_tensor(1).data
+            kept = [hidden[i, : len(window)].copy() for i, window in enumerate(batch)] if states else []
+            return request.get_output_tensor(0).data.copy(), kept
         finally:
             idle.put(request)
 
-    def forward(batches: Sequence[Batch]) -> Iterator[Output]:
-        return map(one, batches) if len(batches) == 1 else workers.map(one, batches)
+    def forward(batches: Sequence[Batch], states: bool) -> Iterator[Output]:
+        run = map if len(batches) == 1 else workers.map
+        return run(one, batches, repeat(states))
 
     return forward
 
@@ -178,14 +181,15 @@ def _torch_forward() -> Forward:
 
     model = _sentence_transformer(str(minilm.model_folder()))
 
-    def one(batch: Batch) -> Output:
+    def one(batch: Batch, states: bool) -> Output:
         ids, mask = _padded(batch)
         with torch.inference_mode():
             out = model.forward({"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)})
-        states = out["token_embeddings"].float().numpy()
-        return out["sentence_embedding"].float().numpy(), [states[i, : len(window)] for i, window in enumerate(batch)]
+        hidden = out["token_embeddings"].float().numpy()
+        kept = [hidden[i, : len(window)] for i, window in enumerate(batch)] if states else []
+        return out["sentence_embedding"].float().numpy(), kept
 
-    return lambda batches: map(one, batches)
+    return lambda batches, states: map(one, batches, repeat(states))
 
 
 class SentenceTransformerEmbedder:
