@@ -69,6 +69,8 @@ class Pipeline:
     def _work(self, todo: Plan, passwords: Sequence[str], report: Report, progress: Callable[[Progress], None]) -> None:
         counter = _Counter(len(todo.read), progress)
         with self._reading(todo.read, passwords, counter) as documents:
+            # The model loads while the first file is read.
+            self.embedder.embed_query("warm")
             for source, result in documents:
                 try:
                     if isinstance(result, ReadError):
