@@ -76,9 +76,7 @@ class QuoteAnswerer:
         candidates = list(self._candidates(looked_at))
         meaning = self._meaning(query.text, candidates, looked_at)
         if not candidates or not self._is_evidence(query.text, looked_at, meaning):
-            text = no_answer(query.text)
-            yield Token(text)
-            return Answer(text, (), tuple(passages), "no_evidence")
+            return (yield from _nothing(query, passages))
         lexical = self._shared_words(query.text, candidates)
         weight = LEXICAL_WEIGHT_CJK if has_cjk(query.text) else LEXICAL_WEIGHT
         scores = (1 - weight) * scaled(meaning) + weight * lexical
@@ -94,9 +92,7 @@ class QuoteAnswerer:
             written.append(piece)
             yield from (Token(part) for part in re.findall(r"\S+\s*|\s+", piece))
         if not written:
-            text = no_answer(query.text)
-            yield Token(text)
-            return Answer(text, (), tuple(passages), "no_evidence")
+            return (yield from _nothing(query, passages))
         return Answer("".join(written), tuple(citations), tuple(passages), "stop")
 
     def _candidates(self, passages: Sequence[Passage]) -> Iterator[_Candidate]:
@@ -169,6 +165,13 @@ class QuoteAnswerer:
             if not any(text in other or other in text for other in said):
                 said.append(text)
                 yield candidates[i]
+
+
+def _nothing(query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
+    """The answer that there is none, in the question's language."""
+    text = no_answer(query.text)
+    yield Token(text)
+    return Answer(text, (), tuple(passages), "no_evidence")
 
 
 def _token_weight(token: str) -> float:

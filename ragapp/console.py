@@ -83,7 +83,7 @@ def ingest_progress() -> Iterator[Callable[[Any], None]]:
         def tell(now: Any) -> None:
             if now.stage == "read":
                 return  # the reader runs ahead; what is being embedded is what there is to wait for
-            rate = now.pages_done / max(1e-6, time.perf_counter() - started)
+            rate = (now.pages_done + now.pages) / max(1e-6, time.perf_counter() - started)
             where = f"{escape(now.file)} (page {now.pages:,} of {now.of_pages:,})" if now.of_pages else escape(now.file)
             bar.update(task, total=now.files, completed=now.files_done, description=where, rate=f"{rate:.0f} pages/s")
 
