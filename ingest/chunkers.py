@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 from ragapp.errors import ConfigError
 from ragapp.ingest.headings import HeadingPath, clean_name
 from ragapp.ports import Tokenizer
-from ragapp.text import sentences
+from ragapp.text import sentences, trimmed
 from ragapp.types import Chunk, Document
 
 HEADER_TOKENS = 40  # a header line longer than this loses its middle
@@ -95,14 +95,14 @@ class TokenChunker:
         while True:
             first, last = bisect_left(starts, start), bisect_left(starts, end)
             if last - first <= room:
-                yield from _stripped(text, start, end)
+                yield from trimmed(text, start, end)
                 return
             # Cut before the last token that stands after white space, so that no word is torn; else before any.
             cut = next(
                 (starts[i] for i in range(first + room, first + room // 2, -1) if text[starts[i] - 1].isspace()),
                 starts[first + room],
             )
-            yield from _stripped(text, start, cut)
+            yield from trimmed(text, start, cut)
             start = cut
 
     def _header(self, name: str, headings: Sequence[str]) -> str:
@@ -127,15 +127,6 @@ def document_name(document: Document) -> str:
     if title <= said:
         return name
     return document.title if said <= title else f"{name}, {document.title}"
-
-
-def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    if start < end:
-        yield start, end
 
 
 def _page_of(document: Document, page_starts: Sequence[int], start: int, end: int) -> int:

@@ -68,7 +68,7 @@ class QuoteAnswerer:
 
     embedder: Embedder
     words: Words
-    library: Library
+    stored: Library
     quotes: int = 3
 
     def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
@@ -83,7 +83,7 @@ class QuoteAnswerer:
         written: list[str] = []
         citations: list[Citation] = []
         for candidate in self._best(candidates, scores):
-            cited = cite_span(candidate.passage, candidate.start, candidate.end, len(citations) + 1, self.library)
+            cited = cite_span(candidate.passage, candidate.start, candidate.end, len(citations) + 1, self.stored)
             if not cited or any(c.state != "verified" for c in cited):
                 continue
             citations += cited
@@ -203,7 +203,7 @@ class ChatAnswerer:
     """
 
     model: Any
-    library: Library
+    stored: Library
     window: Callable[[], int]
     count: Callable[[Sequence[BaseMessage]], int]
     reserve: int
@@ -232,7 +232,7 @@ class ChatAnswerer:
                 if chunk.usage_metadata:
                     usage = Usage(chunk.usage_metadata["input_tokens"], chunk.usage_metadata["output_tokens"])
         text = "".join(parts)
-        citations = tuple(cite_claims(text, kept, self.library))
+        citations = tuple(cite_claims(text, kept, self.stored))
         if no_answer(query.text).rstrip(".。") in text and not citations:
             reason = "no_evidence"
         return Answer(text, citations, tuple(passages), reason, usage)

@@ -99,9 +99,9 @@ def _sentences_of_block(text: str, start: int, end: int) -> Iterator[tuple[int, 
             continue
         if match.group()[0] in ".!?" and _continues(text, match.end(), end):
             continue
-        yield from _trim(text, left, match.end())
+        yield from trimmed(text, left, match.end())
         left = match.end()
-    yield from _trim(text, left, end)
+    yield from trimmed(text, left, end)
 
 
 def _continues(text: str, at: int, end: int) -> bool:
@@ -110,7 +110,8 @@ def _continues(text: str, at: int, end: int) -> bool:
     return bool(rest) and rest[0].islower()
 
 
-def _trim(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The span without the white space at its ends; nothing when nothing is left."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
