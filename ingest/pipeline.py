@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 
@@ -68,29 +70,55 @@ class Pipeline:
 
     def _work(self, todo: Plan, passwords: Sequence[str], report: Report, progress: Callable[[Progress], None]) -> None:
         counter = _Counter(len(todo.read), progress)
-        with self._reading(todo.read, passwords, counter) as documents:
+        # A document that is stored is not read again. But the file that stood for it may have changed, and be stored
+        # anew before its copy's turn comes: such copies are read in a second pass, whatever the library holds then.
+        late = self._pass(todo.read, todo, passwords, report, counter, trust=True)
+        if late:
+            self._pass(late, todo, passwords, report, counter, trust=False)
+
+    def _pass(
+        self,
+        sources: Sequence[Source],
+        todo: Plan,
+        passwords: Sequence[str],
+        report: Report,
+        counter: _Counter,
+        *,
+        trust: bool,
+    ) -> list[Source]:
+        """Read and store files; returns those whose document was in the library when looked at, and then was not."""
+        late: list[Source] = []
+        with self._reading(sources, passwords, counter, trust=trust) as documents:
             # The model loads while the first file is read.
             self.embedder.embed_query("warm")
             for source, result in documents:
+                if isinstance(result, str) and not self.catalog.has_document(result):
+                    late.append(source)
+                    continue
                 try:
                     if isinstance(result, ReadError):
                         raise result
                     self._store(source, result, source.uri in todo.known, report, counter)
                 except ReadError as error:
-                    report.failed.append(Failure(str(source.path), error.message, error.hint))
+                    stays = " What was read of it before stays in the library." if source.uri in todo.known else ""
+                    report.failed.append(Failure(str(source.path), error.message, f"{error.hint}{stays}".strip()))
                 counter.file_done(source.name)
+        return late
 
     def _store(self, source: Source, result: _Read | str, known: bool, report: Report, counter: _Counter) -> None:
         """Put a document that was read (or the id of one that is stored already) under its file's name."""
         document_id = result if isinstance(result, str) else result.document.id
         row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
         if self.catalog.has_document(document_id):
-            before = self.catalog.files().get(source.uri)
+            files = self.catalog.files_of(document_id)
+            moved = [file.uri for file in files if file.uri != source.uri and not _path_of(file.uri).exists()]
             self.catalog.alias(row)
-            if before is not None and before.document_id == document_id:
+            if moved:
+                self.catalog.drop(moved)
+            if any(file.uri == source.uri for file in files):
                 report.kept += 1
             else:
-                _count(report, known)
+                _count(report, known or bool(moved))
             return
         assert isinstance(result, _Read)
         document, chunks = result.document, result.chunks
@@ -126,7 +154,7 @@ class Pipeline:
 
     @contextmanager
     def _reading(
-        self, sources: Sequence[Source], passwords: Sequence[str], counter: _Counter
+        self, sources: Sequence[Source], passwords: Sequence[str], counter: _Counter, *, trust: bool
     ) -> Iterator[Iterable[tuple[Source, _Read | str | ReadError]]]:
         """Documents in the order of the sources, read ahead by a thread that ends with the block."""
         process = ReadingProcess(self.seconds_per_page, self.memory_mb)
@@ -146,7 +174,7 @@ class Pipeline:
                 for source in sources:
                     if stopped.is_set():
                         return
-                    put((source, self._read(process, source, passwords, counter)))
+                    put((source, self._read(process, source, passwords, counter, trust=trust)))
                 put(None)
             except BaseException as error:  # noqa: BLE001  carried to the consumer, which raises it
                 put(error)
@@ -166,17 +194,17 @@ class Pipeline:
             yield items()
         finally:
             stopped.set()
-            process.stop()
+            process.close()
             thread.join()
 
     def _read(
-        self, process: ReadingProcess, source: Source, passwords: Sequence[str], counter: _Counter
+        self, process: ReadingProcess, source: Source, passwords: Sequence[str], counter: _Counter, *, trust: bool
     ) -> _Read | str | ReadError:
         """The document, its id when it is stored already, or why it cannot be read."""
         try:
             with source.path.open("rb") as file:
                 document_id = hashlib.file_digest(file, "sha256").hexdigest()
-            if self.catalog.has_document(document_id):
+            if trust and self.catalog.has_document(document_id):
                 return document_id
             document = process.read(
                 source.path, passwords, lambda done, of: counter.tell(source.name, "read", done, of)
@@ -212,6 +240,10 @@ class _Counter:
     def file_done(self, file: str) -> None:
         self._files_done += 1
         self.tell(file, "done", 0, 0)
+
+
+def _path_of(uri: str) -> Path:
+    return Path(url2pathname(urlparse(uri).path))
 
 
 def _count(report: Report, known: bool) -> None:

@@ -29,6 +29,7 @@ class ReadingProcess:
         self._seconds = seconds_per_page
         self._memory_mb = memory_mb
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
         self._is_up = False  # whether the process has said anything yet
         self._frames: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 
@@ -52,6 +53,8 @@ class ReadingProcess:
 
     def read(self, path: Path, passwords: Sequence[str], on_page: Callable[[int, int], None]) -> Document:
         """The document in a file. Raises ReadError, also when the process died or was too slow."""
+        if self._closed:
+            raise ReadError(f"{path.name} was not read: the ingest was stopped.")
         self.start()
         process = self._process
         assert process is not None
@@ -85,6 +88,11 @@ class ReadingProcess:
                 raise ReadError(frame["error"], frame["hint"])
             patience = self._seconds
             on_page(frame["page"], frame["of"])
+
+    def close(self) -> None:
+        """Stop for good: whoever reads, or is about to, gets a ReadError."""
+        self._closed = True
+        self.stop()
 
     def stop(self) -> None:
         """End the process, in the middle of a file if need be."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is not in the library, and why; ``hint`` says what can be done."""
+    """A file that was not read, and why; ``hint`` says what can be done, and whether an older reading stays."""
 
     path: str
     error: str

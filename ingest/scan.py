@@ -68,7 +68,7 @@ def _take(path: Path, name: str, found: Found, seen: set[str], *, named: bool = 
         found.others += 1
         return
     # One file has one uri, however the way to it is spelled.
-    uri = Path(os.path.abspath(path)).as_uri()
+    uri = Path(os.path.realpath(path)).as_uri()
     if uri in seen:
         return
     seen.add(uri)

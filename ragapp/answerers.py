@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ragapp.citations import cite_claims, cite_span
 from ragapp.ports import Embedder, Library, TokenEmbedder, Words
 from ragapp.rerankers import scaled
-from ragapp.text import collapse, has_cjk, no_answer, sentences
+from ragapp.text import collapse, has_cjk, no_answer, sentences, trimmed
 from ragapp.types import Answer, Citation, Event, FinishReason, Passage, Query, Token, Usage
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ CANDIDATE_PASSAGES = 5  # sentences are taken from this many passages: more cost
 PARAGRAPH = "\n\n"
 MIN_QUOTE_CHARS = 12
 MIN_QUOTE_CHARS_CJK = 5
+MAX_QUOTE_CHARS = 700
 LEXICAL_WEIGHT = 0.2
 LEXICAL_WEIGHT_CJK = 0.7
 NEAR_BEST = 0.6  # further quotes must score this share of the first one's
@@ -100,7 +101,7 @@ class QuoteAnswerer:
         seen: set[tuple[str, int]] = set()
         for place, passage in enumerate(passages):
             chunk = passage.chunk
-            for left, end in sentences(chunk.text):
+            for left, end in _quotable(chunk.text):
                 bullet = _BULLET.match(chunk.text, left, end)
                 start = bullet.end() if bullet else left
                 text = collapse(chunk.text[start:end])
@@ -161,10 +162,20 @@ class QuoteAnswerer:
         for i in order:
             if len(said) == self.quotes or scores[i] < NEAR_BEST * scores[order[0]]:
                 return
-            text = candidates[i].text.casefold()
-            if not any(text in other or other in text for other in said):
-                said.append(text)
+            letters = "".join(c for c in candidates[i].text.casefold() if c.isalnum())
+            if not any(letters in other or other in letters for other in said):
+                said.append(letters)
                 yield candidates[i]
+
+
+def _quotable(text: str) -> Iterator[tuple[int, int]]:
+    """The spans of the sentences; one too long to be a sentence (a table has no full stops) is taken line by line."""
+    for start, end in sentences(text):
+        if end - start <= MAX_QUOTE_CHARS:
+            yield start, end
+        else:
+            lines = re.finditer(r"[^\n]+", text[start:end])
+            yield from (span for m in lines for span in trimmed(text, start + m.start(), start + m.end()))
 
 
 def _nothing(query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:

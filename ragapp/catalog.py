@@ -610,8 +610,13 @@ class Catalog:
                 yield f"{name}: chunk {chunk_id} does not match its checksum."
             if vector is None:
                 yield f"{name}: chunk {chunk_id} has no vector."
-            elif len(vector) != width or len(vector) % 4 or not np.isfinite(np.frombuffer(vector, dtype="<f4")).all():
+            elif len(vector) != width or len(vector) % 4 or not _is_unit(np.frombuffer(vector, dtype="<f4")):
                 yield f"{name}: the vector of chunk {chunk_id} is damaged."
+
+
+def _is_unit(vector: NDArray[np.float32]) -> bool:
+    """Whether a vector is of length one, as all embedders give them; what is not a number is not."""
+    return bool(abs(float(np.linalg.norm(vector)) - 1) < 0.01)
 
 
 def _pages_without_text(db: sqlite3.Connection, document_id: str) -> int:

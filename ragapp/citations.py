@@ -17,7 +17,6 @@ from ragapp.types import Citation, CitationState, Passage
 
 MARKER = re.compile(r"\[(\d{1,3})\]")
 _QUOTED = re.compile(r"[“\"「『]([^“”\"「」『』]{8,})[”\"」』]")
-_BORDERS = (". ", "! ", "? ", "\n", "。", "！", "？")
 _SKIPPED = frozenset(SOFT_HYPHEN + "\u200b\u2060\ufeff")
 _ALIKE = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-"})
 
@@ -33,14 +32,14 @@ class Place:
 
 def find(quote: str, text: str) -> tuple[int, int] | None:
     """The span of the quote's first occurrence in a text, or None."""
-    wanted, _ = _folded(quote)
-    if not wanted:
-        return None
-    folded, places = _folded(text)
-    at = folded.find(wanted)
-    if at < 0:
-        return None
-    return places[at][0], places[at + len(wanted) - 1][1]
+    # A hyphen at a line's end belongs to the word ("well-known") or to the line ("exam-ple"): both are tried.
+    for dropped in (True, False):
+        wanted, _ = _folded(quote, dropped)
+        folded, places = _folded(text, dropped)
+        at = folded.find(wanted) if wanted else -1
+        if at >= 0:
+            return places[at][0], places[at + len(wanted) - 1][1]
+    return None
 
 
 def locate(quote: str, passage: Passage, library: Library) -> Place:
@@ -116,14 +115,14 @@ def _spelled(character: str) -> str:
     return unicodedata.normalize("NFKC", character)
 
 
-def _folded(text: str) -> tuple[str, list[tuple[int, int]]]:
+def _folded(text: str, drop_hyphens: bool) -> tuple[str, list[tuple[int, int]]]:
     """The text without what may differ, and for each of its characters the span it came from."""
     out: list[str] = []
     places: list[tuple[int, int]] = []
     for place, character in enumerate(text):
         if character.isspace() or character in _SKIPPED:
             continue
-        if character in "-‐‑" and text[place + 1 : place + 3].strip(" \t").startswith("\n"):
+        if drop_hyphens and character in "-‐‑" and text[place + 1 : place + 3].strip(" \t").startswith("\n"):
             continue
         if out and unicodedata.combining(character):
             # An accent behind its letter and the letter that has it are the same text.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragapp import console
-from ragapp.errors import ConfigError, RagappError
+from ragapp.errors import ConfigError, NotFound, RagappError
 
 if TYPE_CHECKING:
     from ragapp.rag import Rag
@@ -48,10 +48,11 @@ def main() -> None:
     except RagappError as error:
         console.error(error.message, error.hint)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Who read our output has left (`| head`). Nothing more can be said, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except Exception:  # noqa: BLE001  a bug: the user gets a sentence, its traceback goes where it can be sent from
+        log = Path(tempfile.gettempdir()) / "ragapp-error.log"
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        console.error("internal error: this is a bug in ragapp.", f"Please report it with {log}. Nothing is lost.")
+        sys.exit(1)
 
 
 @app.command()
@@ -68,13 +69,20 @@ def ingest(
 ) -> None:
     """Put documents into the library. What is there and unchanged is kept."""
     passwords = _passwords(password_file)
+    if not any(path.exists() for path in paths):
+        # Before the library is opened: a mistyped path must not leave an empty one behind.
+        raise NotFound(f"{paths[0]} does not exist.", "Nothing was changed.")
     with _open(library, config, settings) as rag:
         if as_json:
             result = rag.add(paths, passwords=passwords, dry_run=dry_run)
             console.out_json(result.as_dict())
         else:
-            with console.ingest_progress() as progress:
-                result = rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run)
+            try:
+                with console.ingest_progress() as progress:
+                    result = rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run)
+            except KeyboardInterrupt:
+                console.talk("Stopped. What was ingested is kept; the same command goes on from there.")
+                raise typer.Exit(130) from None
             console.report(result, dry_run=dry_run)
     if result.failed:
         raise typer.Exit(3)
@@ -201,7 +209,7 @@ def serve(
 ) -> None:
     """Answer over HTTP: POST /v1/chat/completions and more."""
     flags: dict[str, object] = {"server.host": host, "server.port": port}
-    with _open(library, config, settings, llm=llm, flags=flags) as rag:
+    with _open(library, config, settings, create=False, llm=llm, flags=flags) as rag:
         from ragapp.server.app import serve as run
 
         run(rag, lambda url: console.talk(f"ragapp serves {rag.name} at {url} ({_who_answers(rag)} Ctrl-C ends.)"))
@@ -309,7 +317,7 @@ def _passwords(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = [line.removesuffix("\r") for line in file.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The password file {file} cannot be read: {error}.") from error
     return [line for line in lines if line]
@@ -340,7 +348,7 @@ def _print_answer(rag: Rag, question: Any, flow: str | None) -> str:
 
 def _next_question() -> str:
     console.talk("> ", end="")
-    line = sys.stdin.readline()
+    line = sys.stdin.readline() if sys.stdin else ""
     return line.strip()
 
 
@@ -366,11 +374,12 @@ def _batch_lines(file: Path) -> Iterator[tuple[Any, Any]]:
     from ragapp.types import Query, Turn
 
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = (sys.stdin.read() if sys.stdin else "") if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The batch file {file} cannot be read: {error}.") from error
     shape = 'A line is {"id": "q1", "question": "…"}, with "history": [{"role": "user", "content": "…"}] if wanted.'
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: JSON may hold line separators of Unicode as they are.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -386,12 +395,12 @@ def _watch_sockets() -> list[str]:
     contacted: list[str] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in ("socket.connect", "socket.getaddrinfo"):
+        if event not in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
             return
-        target = arguments[1] if event == "socket.connect" else arguments[0]
+        target = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
         host = target[0] if isinstance(target, tuple) else target
         # A path is a socket of this machine.
-        local = isinstance(target, str) and event == "socket.connect"
+        local = isinstance(target, str) and event != "socket.getaddrinfo"
         if not local and str(host) not in ("localhost", "::1", "None", "") and not str(host).startswith("127."):
             contacted.append(str(host))
 

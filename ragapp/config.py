@@ -8,6 +8,7 @@ A table with a ``name`` describes a part; when the name is not a built-in one, t
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from ragapp.errors import ConfigError
 
 FILE_NAME = "ragapp.toml"
 NOT_SETTINGS = frozenset({"RAGAPP_LIBRARY", "RAGAPP_CONFIG", "RAGAPP_CACHE", "RAGAPP_TRACING"})
+
+# What Kubernetes sets in every container for a service of that name.
+_SERVICE = re.compile(r"RAGAPP_(?:SERVICE_(?:HOST|PORT)|PORT(?:$|_\d))")
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -211,7 +215,7 @@ def _from_file(file: Path | None, env: Mapping[str, str]) -> Layer:
 def _from_env(env: Mapping[str, str]) -> Layer:
     layer: Layer = {}
     for variable, value in env.items():
-        if not variable.startswith("RAGAPP_") or variable in NOT_SETTINGS:
+        if not variable.startswith("RAGAPP_") or variable in NOT_SETTINGS or _SERVICE.match(variable):
             continue
         table, _, name = variable.removeprefix("RAGAPP_").lower().partition("_")
         if table not in TABLES or not name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +35,16 @@ def error(message: str, hint: str) -> None:
 
 
 def _write(stream: Any, text: str) -> None:
+    if stream is None:
+        return  # closed by who started us
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "replace").decode(encoding))
-    stream.flush()
+    try:
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        # Who read our output has left (`| head`). Nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(141) from None
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

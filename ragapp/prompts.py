@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
 from ragapp.errors import ContextTooLong
-from ragapp.text import collapse, has_cjk, no_answer
+from ragapp.text import collapse, is_chinese, no_answer
 from ragapp.types import Passage, Query, Turn
 
 ANSWER_EN = ChatPromptTemplate.from_messages(
@@ -40,7 +40,7 @@ ANSWER_ZH = ChatPromptTemplate.from_messages(
 
 def answer_messages(query: Query, passages: Sequence[Passage], history: Sequence[Turn]) -> list[BaseMessage]:
     """The messages for a chat model: instructions with numbered passages, earlier turns, the question."""
-    template = ANSWER_ZH if has_cjk(query.text) else ANSWER_EN
+    template = ANSWER_ZH if is_chinese(query.text) else ANSWER_EN
     numbered = "\n\n".join(
         f"<passage {number}: {_fenced(passage.document)}, page {passage.chunk.page}>\n"
         f"{_fenced(collapse(passage.chunk.text))}\n</passage>"

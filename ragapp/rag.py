@@ -11,14 +11,23 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlparse
+from urllib.parse import unquote_to_bytes, urlparse
 from urllib.request import url2pathname
 
 from ragapp import config as settings
 from ragapp import registry
 from ragapp.catalog import Catalog, Entry
 from ragapp.config import Config, PartTable
-from ragapp.errors import EmbedderChanged, LibraryError, LibraryLocked, NotFound, QuestionError, RagappError, ReadError
+from ragapp.errors import (
+    ConfigError,
+    EmbedderChanged,
+    LibraryError,
+    LibraryLocked,
+    NotFound,
+    QuestionError,
+    RagappError,
+    ReadError,
+)
 from ragapp.ingest.pipeline import Pipeline
 from ragapp.ingest.report import Progress, Report
 from ragapp.lexicon import Lexicon
@@ -75,6 +84,8 @@ class Rag:
         ConfigError, NotFound, LibraryNewer, EmbedderChanged, ModelError for a chat model that cannot be used.
         """
         folder = Path(library or os.environ.get("RAGAPP_LIBRARY") or DEFAULT_LIBRARY).expanduser()
+        if config is not None and flags:
+            raise ConfigError("Settings were given twice: as config and as keywords.", "Give one of the two.")
         if config is None:
             config = settings.load({key.replace("__", "."): value for key, value in flags.items()})
         return cls(folder, config, create=create)
@@ -89,7 +100,7 @@ class Rag:
 
     def add(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Iterable[str | Path],
         *,
         passwords: Sequence[str] = (),
         progress: Callable[[Progress], None] = lambda _: None,
@@ -107,7 +118,8 @@ class Rag:
             self.config.ingest.seconds_per_page,
             self.config.ingest.memory_mb,
         )
-        where = [Path(path).expanduser() for path in paths]
+        each = [paths] if isinstance(paths, str | Path) else paths
+        where = [Path(path).expanduser() for path in each]
         if dry_run:
             return pipeline.run(where, passwords, progress, dry_run=True)
         with self.catalog.writing():
@@ -159,6 +171,8 @@ class Rag:
     def search(self, question: str | Query, k: int | None = None) -> list[Passage]:
         """At most ``k`` passages (``search.k``), best first. Raises QuestionError."""
         query = self._query(question)
+        if k is not None and k < 1:
+            raise QuestionError(f"{k} passages cannot be looked for.", "k is at least 1.")
         return self._made_tools().retriever.retrieve(query, k or self.config.search.k)
 
     def ask(self, question: str | Query, *, flow: str | None = None) -> Answer:
@@ -217,7 +231,7 @@ class Rag:
             if right > left:
                 spans.append((page.number, left, right, text[left:right]))
         for row in self.catalog.files_of(document_id):
-            path = Path(url2pathname(urlparse(row.uri).path))
+            path = _path_of(row.uri)
             try:
                 stat = path.stat()
                 if (stat.st_size, stat.st_mtime_ns) == (row.bytes, row.mtime_ns):
@@ -380,7 +394,10 @@ class _StoredText:
         self._catalog = catalog
 
     def text_of(self, document_id: str) -> str:
-        return self._catalog.document(document_id).text
+        try:
+            return self._catalog.document(document_id).text
+        except NotFound:
+            return ""  # removed while the answer was written: nothing of it can be verified any more
 
     def words(self, document_id: str, start: int, end: int) -> str:
         pages = self._catalog.pages(document_id, start, end)
@@ -402,6 +419,12 @@ def _bridged(part: Any) -> Any:
 
         return from_langchain(part)
     return part
+
+
+def _path_of(uri: str) -> Path:
+    """The file behind a uri, byte for byte: a name need not be UTF-8."""
+    path = urlparse(uri).path
+    return Path(url2pathname(path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(path)))
 
 
 def _generator(events: Iterator[Event]) -> Any:

@@ -20,6 +20,8 @@ CJK = (
 NO_ANSWER_EN = "This is not in your documents."
 NO_ANSWER_ZH = "您的文档中没有这方面的内容。"
 
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_KANA_OR_HANGUL = re.compile(r"[\u3040-\u30ff\u3130-\u318f\uac00-\ud7af]")
 _CJK_CHAR = re.compile(f"[{CJK}]")
 _BROKEN_WORD = re.compile(f"{SOFT_HYPHEN}[ \t]*\n[ \t]*")
 _SPACE = re.compile(r"\s+")
@@ -42,7 +44,12 @@ def has_cjk(text: str) -> bool:
 
 def no_answer(question: str) -> str:
     """The sentence that says the library does not hold the answer, in the question's language."""
-    return NO_ANSWER_ZH if has_cjk(question) else NO_ANSWER_EN
+    return NO_ANSWER_ZH if is_chinese(question) else NO_ANSWER_EN
+
+
+def is_chinese(text: str) -> bool:
+    """Whether the text has Chinese characters and none of the scripts that Japanese and Korean add to them."""
+    return _HAN.search(text) is not None and _KANA_OR_HANGUL.search(text) is None
 
 
 def join_broken(text: str) -> str:

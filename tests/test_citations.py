@@ -207,3 +207,8 @@ def test_any_text_gives_each_marker_once_and_only_what_it_has(text: str) -> None
     assert len({c.marker for c in found}) == len(found)
     assert all(f"[{c.marker}]" in text for c in found)
     assert all((c.end > c.start) == (c.state != "not found") for c in found)
+
+
+@pytest.mark.parametrize("text", ["a well-\nknown fact", "a well-known fact"])
+def test_a_hyphen_at_a_lines_end_may_belong_to_the_word(text: str) -> None:
+    assert find("well-known", text) == (2, text.index(" fact"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -296,3 +298,44 @@ def test_a_terminal_without_chinese_shows_what_it_can(library: Path) -> None:
     done = ragapp("list", "--library", library, env={**HASHING, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert "warranty.pdf" in done.stdout
+
+
+def test_separators_of_unicode_do_not_cut_a_batch_line(library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text('\ufeff{"id": 1, "question": "how many\u2028litres"}\n', encoding="utf-8")
+    done = ragapp("search", "--batch", file, "-k", "1", "--library", library)
+    assert json.loads(done.stdout)["passages"][0]["document"] == "pump.pdf"
+
+
+def test_a_mistyped_path_leaves_no_library_behind(tmp_path: Path) -> None:
+    assert ragapp("ingest", tmp_path / "nope", "--library", tmp_path / "l").returncode == 1
+    assert ragapp("serve", "--library", tmp_path / "l").returncode == 1
+    assert not (tmp_path / "l").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
+def test_an_interrupted_ingest_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    pdfs.folder(tmp_path / "docs", 150)
+    command = [sys.executable, "-m", "ragapp", "ingest", "docs"]
+    environment = {**child_environment(), **HASHING}
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        while not list((tmp_path / ".ragapp").glob("library.sqlite-wal")):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read() if running.stderr else ""
+    assert running.returncode == 130, said
+    assert "What was ingested is kept" in said
+    assert ragapp("ingest", "docs", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
+@pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "| true"])
+def test_streams_that_are_closed_are_no_bug(library: Path, redirect: str) -> None:
+    command = f"{sys.executable} -m ragapp ask litres --library {library} {redirect}; echo ${{PIPESTATUS[0]}} >&3"
+    script = f"exec 3>&1; {command}"
+    environment = {**child_environment(), **HASHING}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr

@@ -166,3 +166,7 @@ def test_a_secret_is_not_shown() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
         load(env={}).search.k = 3  # type: ignore[misc]
+
+
+def test_what_kubernetes_sets_for_a_service_is_no_setting() -> None:
+    load(env={"RAGAPP_SERVICE_HOST": "10.0.0.1", "RAGAPP_PORT": "tcp://10.0.0.1:80", "RAGAPP_PORT_80_TCP": "x"})

@@ -431,3 +431,62 @@ def test_a_folder_with_modules_of_the_same_names_does_no_harm(rag: Rag, docs: Pa
     for name in ("json.py", "ragapp.py", "pypdfium2.py"):
         (in_folder / name).write_text("raise SystemExit(9)")
     assert counts(rag.add([docs])) == (3, 0, 0, 0)
+
+
+# -- files that move ---------------------------------------------------------------------------------------------------
+
+
+def test_a_renamed_file_whose_name_another_takes(rag: Rag, docs: Path) -> None:
+    rag.add([docs])
+    big, small = docs / "00.pdf", docs / "zz.pdf"
+    big.rename(docs / "00_old.pdf")
+    pdfs.write(small, ["A small one."])
+    small.rename(big)
+    later(big)
+    assert rag.add([docs]).failed == []
+    assert names(rag) == ["00.pdf", "00_old.pdf", "01.pdf", "02.pdf"]
+    assert rag.catalog.document(rag.documents()[0].id).text.startswith("A small one.")
+    assert list(rag.doctor()) == []
+
+
+def test_two_files_that_swap_their_names(rag: Rag, docs: Path) -> None:
+    rag.add([docs])
+    before = {entry.document: entry.id for entry in rag.documents()}
+    (docs / "00.pdf").rename(docs / "swap")
+    (docs / "01.pdf").rename(docs / "00.pdf")
+    (docs / "swap").rename(docs / "01.pdf")
+    later(docs / "00.pdf")
+    later(docs / "01.pdf")
+    assert rag.add([docs]).failed == []
+    after = {entry.document: entry.id for entry in rag.documents()}
+    assert after == {"00.pdf": before["01.pdf"], "01.pdf": before["00.pdf"], "02.pdf": before["02.pdf"]}
+    assert list(rag.doctor()) == []
+
+
+def test_a_renamed_file_leaves_no_ghost(rag: Rag, docs: Path) -> None:
+    rag.add([docs])
+    chunks = rag.catalog.chunk_ids().tolist()
+    (docs / "00.pdf").rename(docs / "renamed.pdf")
+    assert counts(rag.add([docs])) == (0, 1, 2, 0)
+    assert names(rag) == ["01.pdf", "02.pdf", "renamed.pdf"]
+    assert rag.catalog.chunk_ids().tolist() == chunks  # nothing was read or embedded again
+
+
+def test_a_file_that_breaks_says_that_its_old_text_stays(rag: Rag, docs: Path) -> None:
+    rag.add([docs])
+    (docs / "00.pdf").write_bytes(b"broken")
+    (failure,) = rag.add([docs]).failed
+    assert "What was read of it before stays in the library." in failure.hint
+    assert names(rag) == ["00.pdf", "01.pdf", "02.pdf"]
+
+
+def test_one_path_need_not_be_a_list(rag: Rag, docs: Path) -> None:
+    assert rag.add(str(docs)).added == 3
+    assert rag.add(docs).kept == 3
+
+
+def test_a_closed_reading_process_does_not_start_again(docs: Path) -> None:
+    process = ReadingProcess(10, 2048)
+    process.close()
+    with pytest.raises(ReadError, match="was stopped"):
+        process.read(docs / "00.pdf", [], lambda done, of: None)

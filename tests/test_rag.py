@@ -345,3 +345,34 @@ def test_a_cache_that_cannot_be_written_costs_no_document(library: Path, docs: P
         assert rag.add([docs]).added == 4
         assert rag.search(QUESTION, k=1)[0].document == "02.pdf"
         rag.remove("00.pdf")
+
+
+def test_a_document_that_is_removed_while_the_answer_is_written(rag: Rag) -> None:
+    from ragapp.chat import ScriptedChat
+
+    rag.chat = ScriptedChat(replies=["The value is 7 and that is all there is to say. [1]"])
+    events = rag.stream(QUESTION)
+    found = next(event for event in events if isinstance(event, Found))
+    next(event for event in events if isinstance(event, Token))
+    for entry in rag.documents():
+        rag.remove(entry.document)
+    last = list(events)[-1]
+    assert isinstance(last, Done)
+    assert [citation.state for citation in last.answer.citations] == ["not found"]
+    assert last.answer.passages == found.passages
+
+
+def test_settings_are_given_once_and_k_is_positive(rag: Rag, library: Path) -> None:
+    with pytest.raises(ConfigError, match="given twice"):
+        Rag.open(library, config=rag.config, search__k=3)
+    with pytest.raises(QuestionError, match="-1 passages"):
+        rag.search("value", k=-1)
+
+
+def test_doctor_sees_a_vector_of_zeros(rag: Rag) -> None:
+    import sqlite3
+
+    with sqlite3.connect(rag.catalog.path) as db:
+        db.execute("UPDATE vectors SET vector = zeroblob(length(vector))")
+    db.close()
+    assert any("vector" in line for line in rag.doctor())

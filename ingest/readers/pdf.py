@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -77,7 +77,7 @@ class PdfReader:
         headings = from_outline(outline.entries, whole, pages) or from_sizes(lines, whole)
         return Document(
             id=hashlib.sha256(data).hexdigest(),
-            uri=Path(os.path.abspath(path)).as_uri(),
+            uri=Path(os.path.realpath(path)).as_uri(),
             title=title_of(outline.metadata.get("title", ""), lines, whole, pages, name),
             media_type=MEDIA_TYPE,
             text=whole,
@@ -121,6 +121,8 @@ class PdfReader:
             for index, page in enumerate(reader.pages):
                 texts.append(f"{_clean(page.extract_text())}\n")
                 self._on_page(index + 1, total)
+        except MemoryError:
+            raise
         except Exception as error:
             raise ReadError(
                 f"{name} is damaged: {reason}.", "Open it in a viewer and save it anew; then ingest it again."
@@ -168,8 +170,8 @@ def _boxes_of_span(pdf: Any, number: int, start: int, end: int, expected: str) -
             if len(text) != text_page.count_chars() or text[start:end] != expected:
                 return
             left, bottom, right, top = page.get_bbox()
-            for k in range(text_page.count_rects(start, end - start)):
-                x0, y0, x1, y1 = text_page.get_rect(k)
+            rects = (text_page.get_rect(k) for k in range(text_page.count_rects(start, end - start)))
+            for x0, y0, x1, y1 in _joined(rects):
                 if page.get_rotation() == 0:
                     yield Box(number, round(x0 - left, 2), round(top - y1, 2), round(x1 - left, 2), round(top - y0, 2))
                 else:
@@ -180,6 +182,24 @@ def _boxes_of_span(pdf: Any, number: int, start: int, end: int, expected: str) -
         return
     finally:
         page.close()
+
+
+def _joined(rects: Iterable[tuple[float, float, float, float]]) -> Iterator[tuple[float, float, float, float]]:
+    """Rectangles of words that follow each other on a line as one: some PDFs are set word by word."""
+    held: tuple[float, float, float, float] | None = None
+    for x0, y0, x1, y1 in rects:
+        if held is None:
+            held = x0, y0, x1, y1
+            continue
+        height = min(y1 - y0, held[3] - held[1])
+        on_line = min(y1, held[3]) - max(y0, held[1]) > height / 2
+        if on_line and -height < x0 - held[2] < height:
+            held = held[0], min(y0, held[1]), max(x1, held[2]), max(y1, held[3])
+        else:
+            yield held
+            held = x0, y0, x1, y1
+    if held is not None:
+        yield held
 
 
 def _rotated_box(
@@ -285,7 +305,7 @@ def _check_kind(name: str, data: bytes) -> None:
     if not data:
         raise ReadError(f"{name} is empty (0 bytes).", "Fetch it again from where it came.")
     # Readers accept stray bytes before the header, as many real files have them.
-    if b"%PDF-" in data[:1024] or b"%PDF-" in data[: 1 << 16]:
+    if b"%PDF-" in data[: 1 << 16]:
         return
     head = data[:512].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")):
