@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import numpy as np
 
@@ -24,7 +22,7 @@ from ragapp.errors import NotFound, ReadError
 from ragapp.ingest.plan import Plan, plan
 from ragapp.ingest.reading import ReadingProcess
 from ragapp.ingest.report import Failure, Notice, Progress, Report
-from ragapp.ingest.scan import SUFFIXES, Source, scan
+from ragapp.ingest.scan import SUFFIXES, Source, path_of, scan
 from ragapp.ports import Chunker, Embedder
 from ragapp.types import Chunk, Document
 
@@ -111,7 +109,7 @@ class Pipeline:
         row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
         if self.catalog.has_document(document_id):
             files = self.catalog.files_of(document_id)
-            moved = [file.uri for file in files if file.uri != source.uri and not _path_of(file.uri).exists()]
+            moved = [file.uri for file in files if file.uri != source.uri and _is_gone(file.uri)]
             self.catalog.alias(row)
             if moved:
                 self.catalog.drop(moved)
@@ -242,8 +240,15 @@ class _Counter:
         self.tell(file, "done", 0, 0)
 
 
-def _path_of(uri: str) -> Path:
-    return Path(url2pathname(urlparse(uri).path))
+def _is_gone(uri: str) -> bool:
+    """Whether a file is certainly not there any more; one that cannot be looked at may be."""
+    try:
+        path_of(uri).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _count(report: Report, known: bool) -> None:

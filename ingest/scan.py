@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote_to_bytes, urlparse
+from urllib.request import url2pathname
 
 SUFFIXES = (".pdf",)
 
@@ -50,6 +52,12 @@ def scan(paths: Iterable[Path]) -> Found:
                 _take(path, path.name, found, seen, named=True)
     found.sources.sort(key=lambda source: (source.name, source.uri))
     return found
+
+
+def path_of(uri: str) -> Path:
+    """The file behind a source's uri, byte for byte: a name need not be UTF-8."""
+    path = urlparse(uri).path
+    return Path(url2pathname(path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(path)))
 
 
 def _files(root: Path, found: Found) -> Iterator[Path]:

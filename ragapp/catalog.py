@@ -36,6 +36,8 @@ _T = TypeVar("_T")
 FILE_NAME = "library.sqlite"
 APPLICATION_ID = 0x72616761  # "raga", so that `file` and ragapp tell it from other SQLite files
 
+MAKING_SECONDS = 10.0  # how long to wait for another process that makes the same library
+
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -215,20 +217,31 @@ class Catalog:
     @contextmanager
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         """One atomic change: yields the connection and the number of the generation it makes."""
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                (number,) = db.execute("SELECT max(number) + 1 FROM generations").fetchone()
-                db.execute("INSERT INTO generations VALUES (?, ?)", (number, secrets.token_hex(8)))
-                yield db, number
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        with self._reading() as db, _atomic(db):
+            (number,) = db.execute("SELECT max(number) + 1 FROM generations").fetchone()
+            db.execute("INSERT INTO generations VALUES (?, ?)", (number, secrets.token_hex(8)))
+            yield db, number
 
     def _migrate(self) -> None:
+        """Bring the file to the present format; a new one is made by one process while the others wait."""
         self._immutable = self.path.exists() and not os.access(self.folder, os.W_OK)
+        if self._immutable or _is_wal(self.path):
+            self._migrate_unlocked()
+            return
+        try:
+            # SQLite does not wait for others when it changes the journal: it fails at once if anybody reads.
+            with self._lock.acquire(timeout=MAKING_SECONDS):
+                self._migrate_unlocked()
+        except Timeout:
+            raise LibraryLocked(
+                f"Another process is making the library {self.folder}.", "Try again when it has finished."
+            ) from None
+        except OSError as error:
+            raise LibraryError(
+                f"The library {self.folder} cannot be locked: {error.strerror}.", "Check its permissions."
+            ) from error
+
+    def _migrate_unlocked(self) -> None:
         with self._reading() as db:
             # Tables first: another process may be making the library, and its mark comes together with its tables.
             (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -253,19 +266,13 @@ class Catalog:
                     else ""
                 )
                 # Two processes may open a new library at once: the second finds the version raised.
-                db.execute("BEGIN IMMEDIATE")
-                try:
+                with _atomic(db):
                     (now,) = db.execute("PRAGMA user_version").fetchone()
                     if now < number:
                         for statement in _statements(script + first):
                             db.execute(statement)
                         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                         db.execute(f"PRAGMA user_version = {number}")
-                    db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -612,6 +619,29 @@ class Catalog:
                 yield f"{name}: chunk {chunk_id} has no vector."
             elif len(vector) != width or len(vector) % 4 or not _is_unit(np.frombuffer(vector, dtype="<f4")):
                 yield f"{name}: the vector of chunk {chunk_id} is damaged."
+
+
+@contextmanager
+def _atomic(db: sqlite3.Connection) -> Iterator[None]:
+    """All that is executed inside, or nothing of it, whatever ends the block."""
+    db.execute("BEGIN IMMEDIATE")
+    done = False
+    try:
+        yield
+        db.execute("COMMIT")
+        done = True
+    finally:
+        if not done and db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _is_wal(path: Path) -> bool:
+    """Whether a file is an SQLite database with a write-ahead log: bytes 18 and 19 of its header are 2."""
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:] == b"\2\2"
+    except OSError:
+        return False
 
 
 def _is_unit(vector: NDArray[np.float32]) -> bool:

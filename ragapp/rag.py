@@ -11,8 +11,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote_to_bytes, urlparse
-from urllib.request import url2pathname
 
 from ragapp import config as settings
 from ragapp import registry
@@ -30,6 +28,7 @@ from ragapp.errors import (
 )
 from ragapp.ingest.pipeline import Pipeline
 from ragapp.ingest.report import Progress, Report
+from ragapp.ingest.scan import path_of
 from ragapp.lexicon import Lexicon
 from ragapp.ports import Answerer, Chunker, Flow, Reranker, Retriever
 from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
@@ -231,7 +230,7 @@ class Rag:
             if right > left:
                 spans.append((page.number, left, right, text[left:right]))
         for row in self.catalog.files_of(document_id):
-            path = _path_of(row.uri)
+            path = path_of(row.uri)
             try:
                 stat = path.stat()
                 if (stat.st_size, stat.st_mtime_ns) == (row.bytes, row.mtime_ns):
@@ -419,12 +418,6 @@ def _bridged(part: Any) -> Any:
 
         return from_langchain(part)
     return part
-
-
-def _path_of(uri: str) -> Path:
-    """The file behind a uri, byte for byte: a name need not be UTF-8."""
-    path = urlparse(uri).path
-    return Path(url2pathname(path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(path)))
 
 
 def _generator(events: Iterator[Event]) -> Any:

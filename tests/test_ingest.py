@@ -490,3 +490,34 @@ def test_a_closed_reading_process_does_not_start_again(docs: Path) -> None:
     process.close()
     with pytest.raises(ReadError, match="was stopped"):
         process.read(docs / "00.pdf", [], lambda done, of: None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of bytes are POSIX")
+def test_a_copy_whose_name_is_not_utf8_is_not_taken_for_gone(rag: Rag, docs: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(docs) + b"/odd\xff.pdf"))
+    try:
+        odd.write_bytes((docs / "00.pdf").read_bytes())
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    rag.add([odd])
+    rag.add([docs / "00.pdf"])
+    assert len(rag.documents()) == 2
+    assert rag.boxes_of(rag.search("value", k=1)[0])
+
+
+def test_a_copy_that_cannot_be_looked_at_is_not_taken_for_gone(
+    rag: Rag, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rag.add([docs])
+    copy = docs.parent / "copy.pdf"
+    copy.write_bytes((docs / "00.pdf").read_bytes())
+    stat = Path.stat
+
+    def refused(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name == "00.pdf":
+            raise PermissionError(13, "no", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert rag.add([copy]).added == 1
+    assert names(rag) == ["00.pdf", "01.pdf", "02.pdf", "copy.pdf"]
