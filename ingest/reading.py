@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ragapp.errors import ReadError
-from ragapp.types import Document, Heading, Page
+from ragapp.types import Document, Heading, Page, Table
 
 START_SECONDS = 30.0  # for the process to come up, on top of a page's time
 
@@ -124,7 +124,24 @@ def _document(data: dict[str, Any]) -> Document:
     return Document(
         **{
             **data,
-            "pages": tuple(Page(**page) for page in data["pages"]),
+            "pages": tuple(_page(page) for page in data["pages"]),
             "headings": tuple(Heading(**heading) for heading in data["headings"]),
+            "tables": tuple(_table(table) for table in data["tables"]),
         }
     )
+
+
+def _page(data: dict[str, Any]) -> Page:
+    runs = data["runs"]
+    return Page(
+        **{
+            **data,
+            "runs": None if runs is None else tuple((at, source, length) for at, source, length in runs),
+            "words": tuple((start, end, x0, y0, x1, y1) for start, end, x0, y0, x1, y1 in data["words"]),
+        }
+    )
+
+
+def _table(data: dict[str, Any]) -> Table:
+    rows = tuple((start, end) for start, end in data["rows"])
+    return Table(**{**data, "columns": tuple(data["columns"]), "rows": rows})

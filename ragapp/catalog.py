@@ -15,6 +15,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.text import join_broken
-from ragapp.types import Chunk, Document, Heading, Page
+from ragapp.types import Chunk, Document, Heading, Page, PageQuality, ReadBy, Table
 
 _T = TypeVar("_T")
 
@@ -74,6 +75,23 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX dropped_by_generation ON dropped (generation);
     CREATE TABLE vectors (
         hash BLOB NOT NULL, embedder TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (hash, embedder)
+    ) WITHOUT ROWID;
+    """,
+    """
+    ALTER TABLE pages ADD COLUMN quality TEXT NOT NULL DEFAULT 'good';
+    ALTER TABLE pages ADD COLUMN read_by TEXT NOT NULL DEFAULT 'text';
+    ALTER TABLE pages ADD COLUMN layout BLOB;
+    ALTER TABLE chunks ADD COLUMN parent_start INTEGER;
+    ALTER TABLE chunks ADD COLUMN parent_end INTEGER;
+    ALTER TABLE vectors ADD COLUMN crc INTEGER;
+    CREATE TABLE tables (
+        document_id TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
+        ordinal INTEGER NOT NULL, page INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
+        title TEXT NOT NULL, columns TEXT NOT NULL, rows TEXT NOT NULL,
+        PRIMARY KEY (document_id, ordinal)
+    ) WITHOUT ROWID;
+    CREATE TABLE drafts (
+        document_id TEXT NOT NULL, page INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (document_id, page)
     ) WITHOUT ROWID;
     """,
 )
@@ -376,10 +394,7 @@ class Catalog:
             freed = self._release(db, generation, [file.uri])
             if not db.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone():
                 self._insert(db, generation, document, chunks)
-            db.executemany(
-                "INSERT OR IGNORE INTO vectors VALUES (?, ?, ?)",
-                [(key, embedder, row.astype("<f4").tobytes()) for key, row in vectors.items()],
-            )
+            db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?)", _vector_rows(vectors, embedder))
             db.execute(
                 "INSERT INTO files VALUES (?, ?, ?, ?, ?)",
                 (file.uri, file.name, document.id, file.bytes, file.mtime_ns),
@@ -395,22 +410,74 @@ class Catalog:
             (document.id, document.title, document.media_type, metadata, added),
         )
         db.executemany(
-            "INSERT INTO pages VALUES (?, ?, ?, ?, ?)",
-            [(document.id, p.number, p.start, document.text[p.start : p.end], p.label) for p in document.pages],
+            "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    document.id,
+                    p.number,
+                    p.start,
+                    document.text[p.start : p.end],
+                    p.label,
+                    p.quality,
+                    p.read_by,
+                    _packed_layout(p),
+                )
+                for p in document.pages
+            ],
+        )
+        db.executemany(
+            "INSERT INTO tables VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    document.id,
+                    i,
+                    t.page,
+                    t.start,
+                    t.end,
+                    t.title,
+                    json.dumps(t.columns, ensure_ascii=False),
+                    json.dumps(t.rows),
+                )
+                for i, t in enumerate(document.tables)
+            ],
         )
         db.executemany(
             "INSERT INTO headings VALUES (?, ?, ?, ?, ?)",
             [(document.id, i, h.level, h.title, h.start) for i, h in enumerate(document.headings)],
         )
         db.executemany(
-            "INSERT INTO chunks (document_id, start, end, page, text, headings, header, hash, generation)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO chunks (document_id, start, end, page, text, headings, header, hash, generation,"
+            " parent_start, parent_end) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (document.id, c.start, c.end, c.page, c.text, json.dumps(c.headings, ensure_ascii=False), c.header,
-                 text_hash(c), generation)
+                 text_hash(c), generation, *(c.parent or (None, None)))
                 for c in chunks
             ],
         )  # fmt: skip
+
+    def keep_vectors(self, vectors: Mapping[bytes, NDArray[np.float32]], embedder: str) -> None:
+        """Store vectors ahead of their document, so that a huge one need not be embedded again after a kill.
+
+        They belong to no chunk until the document is put; ``sweep`` removes what was left.
+        """
+        with self._reading() as db, _atomic(db):
+            db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?)", _vector_rows(vectors, embedder))
+
+    def keep_draft(self, document_id: str, page: int, body: bytes) -> None:
+        """Store what was made of a page (by OCR) ahead of its document."""
+        with self._reading() as db, _atomic(db):
+            db.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?, ?)", (document_id, page, body))
+
+    def drafts(self, document_id: str) -> dict[int, bytes]:
+        """Bodies by page number."""
+        with self._reading() as db:
+            return dict(db.execute("SELECT page, body FROM drafts WHERE document_id = ?", (document_id,)).fetchall())
+
+    def sweep(self) -> None:
+        """Delete drafts and vectors that no document uses: what a killed or failed ingest left behind."""
+        with self._reading() as db, _atomic(db):
+            db.execute("DELETE FROM drafts")
+            db.execute("DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.hash = vectors.hash)")
 
     def alias(self, file: FileRow) -> None:
         """Let a file stand for a document that is stored already (a copy, or a file whose time stamp changed)."""
@@ -487,7 +554,11 @@ class Catalog:
             if row is None:
                 raise NotFound(f"There is no document {document_id}.", "`ragapp list` shows what is there.")
             pages = db.execute(
-                "SELECT number, start, text, label FROM pages WHERE document_id = ? ORDER BY number", (document_id,)
+                f"SELECT {_PAGE_COLUMNS} FROM pages WHERE document_id = ? ORDER BY number", (document_id,)
+            ).fetchall()
+            tables = db.execute(
+                "SELECT page, start, end, title, columns, rows FROM tables WHERE document_id = ? ORDER BY ordinal",
+                (document_id,),
             ).fetchall()
             headings = db.execute(
                 "SELECT level, title, start FROM headings WHERE document_id = ? ORDER BY ordinal", (document_id,)
@@ -499,21 +570,22 @@ class Catalog:
             uri=uri[0] if uri else "",
             title=title,
             media_type=media_type,
-            text="".join(text for _, _, text, _ in pages),
-            pages=tuple(Page(number, start, start + len(text), label) for number, start, text, label in pages),
+            text="".join(row[2] for row in pages),
+            pages=tuple(_page(row) for row in pages),
             headings=tuple(Heading(*heading) for heading in headings),
             metadata=json.loads(metadata),
+            tables=tuple(_table(row) for row in tables),
         )
 
     def pages(self, document_id: str, start: int, end: int) -> list[tuple[Page, str]]:
         """The pages that a span touches, with their text."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT number, start, text, label FROM pages"
+                f"SELECT {_PAGE_COLUMNS} FROM pages"
                 " WHERE document_id = ? AND start < ? AND start + length(text) > ? ORDER BY number",
                 (document_id, max(end, start + 1), start),
             ).fetchall()
-        return [(Page(number, at, at + len(text), label), text) for number, at, text, label in rows]
+        return [(_page(row), row[2]) for row in rows]
 
     def chunks(self, ids: Iterable[int]) -> dict[int, tuple[Chunk, str, str]]:
         """Chunks by id with the name and title of their document; ids that are gone are left out."""
@@ -522,14 +594,16 @@ class Catalog:
         with self._reading() as db:
             for part in _parts(wanted):
                 rows = db.execute(
-                    "SELECT c.id, c.document_id, c.text, c.start, c.end, c.page, c.headings, c.header, d.title,"
+                    "SELECT c.id, c.document_id, c.text, c.start, c.end, c.page, c.headings, c.header, c.parent_start,"
+                    " c.parent_end, d.title,"
                     " (SELECT min(name) FROM files f WHERE f.document_id = c.document_id)"
                     f" FROM chunks c JOIN documents d ON d.id = c.document_id WHERE c.id IN ({_marks(part)})",
                     part,
                 )
-                for key, document_id, text, start, end, page, headings, header, title, name in rows:
-                    chunk = Chunk(key, document_id, text, start, end, page, tuple(json.loads(headings)), header)
-                    found[key] = (chunk, name, title)
+                for key, document_id, text, start, end, page, headings, header, left, right, title, name in rows:
+                    parent = None if left is None else (left, right)
+                    path = tuple(json.loads(headings))
+                    found[key] = (Chunk(key, document_id, text, start, end, page, path, header, parent), name, title)
         return found
 
     def chunk_ids(self) -> NDArray[np.int64]:
@@ -647,6 +721,39 @@ def _is_wal(path: Path) -> bool:
 def _is_unit(vector: NDArray[np.float32]) -> bool:
     """Whether a vector is of length one, as all embedders give them; what is not a number is not."""
     return bool(abs(float(np.linalg.norm(vector)) - 1) < 0.01)
+
+
+_PAGE_COLUMNS = "number, start, text, label, quality, read_by, layout"
+
+
+def _page(row: tuple[int, int, str, str, PageQuality, ReadBy, bytes | None]) -> Page:
+    number, start, text, label, quality, read_by, layout = row
+    if layout is None:
+        return Page(number, start, start + len(text), label, quality, read_by)
+    packed = json.loads(zlib.decompress(layout))
+    runs = None if packed["runs"] is None else tuple((at, source, length) for at, source, length in packed["runs"])
+    words = tuple((left, right, x0, y0, x1, y1) for left, right, x0, y0, x1, y1 in packed["words"])
+    return Page(number, start, start + len(text), label, quality, read_by, runs, words)
+
+
+def _packed_layout(page: Page) -> bytes | None:
+    if page.runs is None and not page.words:
+        return None
+    return zlib.compress(json.dumps({"runs": page.runs, "words": page.words}, separators=(",", ":")).encode())
+
+
+def _table(row: tuple[int, int, int, str, str, str]) -> Table:
+    page, start, end, title, columns, rows = row
+    spans = tuple((left, right) for left, right in json.loads(rows))
+    return Table(page, start, end, title, tuple(json.loads(columns)), spans)
+
+
+def _vector_rows(
+    vectors: Mapping[bytes, NDArray[np.float32]], embedder: str
+) -> Iterator[tuple[bytes, str, bytes, int]]:
+    for key, row in vectors.items():
+        body = row.astype("<f4").tobytes()
+        yield key, embedder, body, zlib.crc32(body)
 
 
 def _pages_without_text(db: sqlite3.Connection, document_id: str) -> int:

@@ -12,19 +12,38 @@ from typing import Literal
 
 CitationState = Literal["verified", "elsewhere", "not found"]
 FinishReason = Literal["stop", "length", "no_evidence", "cancelled"]
+PageQuality = Literal["good", "garbled", "empty", "image"]
+ReadBy = Literal["text", "ocr"]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """One physical page: its text is ``document.text[start:end]``; the pages of a document cover its text without gaps.
 
-    ``label`` is the number printed in the document's own scheme ("iv"), empty when it has none.
+    ``label`` is the number printed in the document's own scheme ("iv"), or what people call the page where it is none
+    ("slide 3", a sheet's name); empty when it has none. ``quality`` judges the text that the file itself holds:
+    "garbled" letters, nothing drawn at all ("empty"), or a picture without text ("image"); ``read_by`` says where the
+    text came from in the end.
+
+    Two ways lead from the text to boxes; offsets are relative to ``start``. ``runs`` are ``(offset, source, length)``:
+    these characters are the file's own characters from ``source`` on; None where the n-th character is the file's
+    n-th. ``words`` are ``(offset, end, x0, y0, x1, y1)`` in points from the top left of the page as shown, for pages
+    that were read by OCR.
     """
 
     number: int
     start: int
     end: int
     label: str = ""
+    quality: PageQuality = "good"
+    read_by: ReadBy = "text"
+    runs: tuple[tuple[int, int, int], ...] | None = None
+    words: tuple[tuple[int, int, float, float, float, float], ...] = ()
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether something stands on the page that could not be read."""
+        return self.quality in ("garbled", "image") and self.read_by == "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +53,20 @@ class Heading:
     level: int
     title: str
     start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table inside the text: ``rows`` are the spans of its body's rows, each on lines of its own, its cells set apart
+    by tabs. ``columns`` are the heads of the columns, outer heads first ("2018 Net sales"); ``title`` is its caption.
+    """
+
+    page: int
+    start: int
+    end: int
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +81,12 @@ class Document:
     pages: tuple[Page, ...]
     headings: tuple[Heading, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def pages_unread(self) -> tuple[int, ...]:
+        """Numbers of the pages that hold something which could not be read."""
+        return tuple(page.number for page in self.pages if page.is_unread)
 
     @property
     def pages_without_text(self) -> tuple[int, ...]:
@@ -61,6 +100,7 @@ class Chunk:
 
     ``page`` is the page that holds most of it. ``header`` ("3M 2018 10-K › Cash flows") is embedded and indexed with
     the text and never shown or cited as text. ``id`` is 0 until the catalog has given one; ids are never used again.
+    ``parent`` is the span to read where this chunk was found, for chunks that are made small to be found.
     """
 
     id: int
@@ -71,6 +111,7 @@ class Chunk:
     page: int
     headings: tuple[str, ...] = ()
     header: str = ""
+    parent: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
