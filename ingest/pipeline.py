@@ -1,33 +1,53 @@
-"""The way in: plan, read in a process of its own, chunk, embed what is new, one transaction a document.
+"""The way in: plan, read in processes of their own, chunk, embed what is new, one transaction a document.
 
-Reading runs ahead of embedding by a few documents. A kill at any point leaves the documents that were finished; the
-next run plans the rest again.
+Reading, embedding and writing go on at the same time. A kill at any point leaves the documents that were finished, the
+vectors of a large one that was not, and the pages that OCR had read; the next run goes on from there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragapp.catalog import Catalog, FileRow, embedded_text, text_hash
-from ragapp.errors import NotFound, ReadError
+from ragapp.errors import ReadError
 from ragapp.ingest.plan import Plan, plan
-from ragapp.ingest.reading import ReadingProcess
-from ragapp.ingest.report import Failure, Notice, Progress, Report
-from ragapp.ingest.scan import SUFFIXES, Source, path_of, scan
+from ragapp.ingest.pool import Pool
+from ragapp.ingest.reading import ReadingProcess, Settings
+from ragapp.ingest.report import Failure, Notice, Progress, Report, page_ranges
+from ragapp.ingest.scan import Found, Source, path_of
+from ragapp.ingest.writer import Writer
 from ragapp.ports import Chunker, Embedder
 from ragapp.types import Chunk, Document
 
-EMBED_AT_ONCE = 256  # chunks between two reports of progress; long enough that sorting by length pays
-READ_AHEAD = 3  # documents that wait for the embedder
+EMBED_AT_ONCE = 384  # chunks between two reports of progress; long enough that sorting by length pays
+KEEP_FROM = 1000  # new chunks of a document from which on its vectors are stored ahead of it
+READ_HINT = (
+    "Install tesseract (tesseract-ocr, with tesseract-ocr-chi-sim for Chinese) or `pip install 'ragapp[ocr]'`, "
+    "then ingest it again."
+)
+
+Vectors = dict[bytes, NDArray[np.float32]]
+
+
+@dataclass(slots=True)
+class _Read:
+    """A document on its way from a reading thread to the embedder and on to the writer."""
+
+    document: Document
+    chunks: list[Chunk]
+    vectors: Vectors = field(default_factory=dict)
+    embedded: int = 0
+
+
+_Result = _Read | str | ReadError  # a document, the id of one that is stored already, or why there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +58,19 @@ class Pipeline:
     chunker: Chunker
     embedder: Embedder
     fingerprint: str
-    seconds_per_page: float
-    memory_mb: int
+    settings: Settings
+    workers: int
 
     def run(
         self,
-        paths: Sequence[Path],
+        found: Found,
         passwords: Sequence[str] = (),
         progress: Callable[[Progress], None] = lambda _: None,
         *,
         dry_run: bool = False,
     ) -> Report:
-        """Ingest files and folders. Raises NotFound when there is nothing to ingest at all; a file that cannot be
-        read is reported. ``dry_run`` only counts what would be done."""
+        """Ingest what was found; a file that cannot be read is reported. ``dry_run`` only counts what would be done."""
         started = time.perf_counter()
-        found = scan(paths)
-        if not found.sources:
-            raise _nothing(paths, found.failed)
         report = Report(others=found.others, failed=[Failure(path, f"{path} {why}.") for path, why in found.failed])
         todo = plan(found.sources, self.catalog.files())
         report.kept = len(todo.keep)
@@ -62,185 +78,207 @@ class Pipeline:
             report.changed = len(todo.known)
             report.added = len(todo.read) - report.changed
         elif todo.read:
-            self._work(todo, passwords, report, progress)
+            _Run(self, todo, passwords, report, progress).go()
         report.seconds = round(time.perf_counter() - started, 3)
         return report
 
-    def _work(self, todo: Plan, passwords: Sequence[str], report: Report, progress: Callable[[Progress], None]) -> None:
-        counter = _Counter(len(todo.read), progress)
-        # A document that is stored is not read again. But the file that stood for it may have changed, and be stored
-        # anew before its copy's turn comes: such copies are read in a second pass, whatever the library holds then.
-        late = self._pass(todo.read, todo, passwords, report, counter, trust=True)
-        if late:
-            self._pass(late, todo, passwords, report, counter, trust=False)
 
-    def _pass(
+class _Run:
+    """One ingest: its plan, its report, and what its threads share."""
+
+    def __init__(
         self,
-        sources: Sequence[Source],
+        pipeline: Pipeline,
         todo: Plan,
         passwords: Sequence[str],
         report: Report,
-        counter: _Counter,
-        *,
-        trust: bool,
-    ) -> list[Source]:
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._catalog = pipeline.catalog
+        self._todo = todo
+        self._passwords = passwords
+        self._report = report
+        self._counter = _Counter(todo.read, progress)
+        self._warming: Future[object] | None = None
+        self._warm_lock = threading.Lock()
+
+    def go(self) -> None:
+        # A document that is stored is not read again. But the file that stood for it may have changed, and be stored
+        # anew before its copy's turn comes: such copies are read in a second pass, whatever the library holds then.
+        late = self._pass(self._todo.read, trust=True)
+        if late:
+            self._pass(late, trust=False)
+        self._catalog.sweep()
+
+    def _pass(self, sources: Sequence[Source], *, trust: bool) -> list[Source]:
         """Read and store files; returns those whose document was in the library when looked at, and then was not."""
         late: list[Source] = []
-        with self._reading(sources, passwords, counter, trust=trust) as documents:
-            # The model loads while the first file is read.
-            self.embedder.embed_query("warm")
-            for source, result in documents:
-                if isinstance(result, str) and not self.catalog.has_document(result):
-                    late.append(source)
-                    continue
-                try:
-                    if isinstance(result, ReadError):
-                        raise result
-                    self._store(source, result, source.uri in todo.known, report, counter)
-                except ReadError as error:
-                    stays = " What was read of it before stays in the library." if source.uri in todo.known else ""
-                    report.failed.append(Failure(str(source.path), error.message, f"{error.hint}{stays}".strip()))
-                counter.file_done(source.name)
+        pool: Pool[_Result] = Pool(
+            lambda process, source: self._read(process, source, trust=trust),
+            sources,
+            self._pipeline.settings,
+            self._pipeline.workers,
+        )
+        with Writer() as writer, pool.open():
+            for batch in _batches(pool):
+                self._embed(batch)
+                for source, result in batch:
+                    writer.put(lambda source=source, result=result: self._finish(source, result, late))  # type: ignore[misc]
         return late
 
-    def _store(self, source: Source, result: _Read | str, known: bool, report: Report, counter: _Counter) -> None:
-        """Put a document that was read (or the id of one that is stored already) under its file's name."""
-        document_id = result if isinstance(result, str) else result.document.id
-        row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
-        if self.catalog.has_document(document_id):
-            files = self.catalog.files_of(document_id)
-            moved = [file.uri for file in files if file.uri != source.uri and _is_gone(file.uri)]
-            self.catalog.alias(row)
-            if moved:
-                self.catalog.drop(moved)
-            if any(file.uri == source.uri for file in files):
-                report.kept += 1
-            else:
-                _count(report, known or bool(moved))
-            return
-        assert isinstance(result, _Read)
-        document, chunks = result.document, result.chunks
-        empty, total = len(document.pages_without_text), len(document.pages)
-        if empty == total:
-            raise ReadError(
-                f"{source.path.name}: {empty} of {total} pages have no text; it is a scan, a picture or blank.",
-                "Run it through an OCR program that adds a text layer, then ingest it again.",
-            )
-        if empty:
-            report.warnings.append(Notice(str(source.path), f"{empty} of {total} pages have no text."))
-        vectors = self._embed(source, document, chunks, counter)
-        self.catalog.put(row, document, chunks, vectors, self.fingerprint)
-        _count(report, known)
-        report.pages += total
-        report.chunks += len(chunks)
-        counter.pages_done += total
+    # -- in the reading threads ----------------------------------------------------------------------------------
 
-    def _embed(
-        self, source: Source, document: Document, chunks: Sequence[Chunk], counter: _Counter
-    ) -> dict[bytes, np.typing.NDArray[np.float32]]:
-        """Vectors of the texts that have none yet, by hash."""
-        texts = {text_hash(chunk): embedded_text(chunk) for chunk in chunks}
-        known = self.catalog.known_hashes(self.fingerprint, texts)
-        wanted = [key for key in texts if key not in known]
-        vectors: dict[bytes, np.typing.NDArray[np.float32]] = {}
-        for at in range(0, len(wanted), EMBED_AT_ONCE):
-            counter.tell(source.name, "embed", int(len(document.pages) * at / len(wanted)), len(document.pages))
-            keys = wanted[at : at + EMBED_AT_ONCE]
-            rows = np.asarray(self.embedder.embed_documents([texts[key] for key in keys]), dtype=np.float32)
-            vectors.update(zip(keys, rows, strict=True))
-        return vectors
-
-    @contextmanager
-    def _reading(
-        self, sources: Sequence[Source], passwords: Sequence[str], counter: _Counter, *, trust: bool
-    ) -> Iterator[Iterable[tuple[Source, _Read | str | ReadError]]]:
-        """Documents in the order of the sources, read ahead by a thread that ends with the block."""
-        process = ReadingProcess(self.seconds_per_page, self.memory_mb)
-        ahead: queue.Queue[tuple[Source, _Read | str | ReadError] | BaseException | None] = queue.Queue(READ_AHEAD)
-        stopped = threading.Event()
-
-        def put(item: tuple[Source, _Read | str | ReadError] | BaseException | None) -> None:
-            while not stopped.is_set():
-                try:
-                    ahead.put(item, timeout=0.1)
-                    return
-                except queue.Full:
-                    continue
-
-        def read_all() -> None:
-            try:
-                for source in sources:
-                    if stopped.is_set():
-                        return
-                    put((source, self._read(process, source, passwords, counter, trust=trust)))
-                put(None)
-            except BaseException as error:  # noqa: BLE001  carried to the consumer, which raises it
-                put(error)
-            finally:
-                process.stop()
-
-        def items() -> Iterator[tuple[Source, _Read | str | ReadError]]:
-            while (item := ahead.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-
-        process.start()
-        thread = threading.Thread(target=read_all, name="ragapp-read", daemon=True)
-        thread.start()
-        try:
-            yield items()
-        finally:
-            stopped.set()
-            process.close()
-            thread.join()
-
-    def _read(
-        self, process: ReadingProcess, source: Source, passwords: Sequence[str], counter: _Counter, *, trust: bool
-    ) -> _Read | str | ReadError:
-        """The document, its id when it is stored already, or why it cannot be read."""
+    def _read(self, process: ReadingProcess, source: Source, *, trust: bool) -> _Result:
         try:
             with source.path.open("rb") as file:
                 document_id = hashlib.file_digest(file, "sha256").hexdigest()
-            if trust and self.catalog.has_document(document_id):
+            if trust and self._catalog.has_document(document_id):
                 return document_id
+            self._warm()
             document = process.read(
-                source.path, passwords, lambda done, of: counter.tell(source.name, "read", done, of)
+                source.path,
+                self._passwords,
+                lambda stage, done, of: self._counter.tell(source.name, stage, done, of),
+                self._catalog.drafts(document_id),
+                lambda number, body: self._catalog.keep_draft(document_id, number, body),
             )
+            _check_text(source, document)
             # Here and not where it is stored: the embedder works meanwhile.
-            return _Read(document, list(self.chunker.chunk(document)))
+            return _Read(document, list(self._pipeline.chunker.chunk(document)))
         except OSError as error:
             return ReadError(f"{source.path.name} cannot be read: {error.strerror}.", "It was there a moment ago.")
         except ReadError as error:
             return error
 
+    def _warm(self) -> None:
+        """Load the model while the first file is read; not at all where every file is known."""
+        with self._warm_lock:
+            if self._warming is None:
+                self._warming = Future()
+                threading.Thread(target=_fulfil, args=(self._warming, self._pipeline.embedder), daemon=True).start()
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A document on its way from the reading thread to the embedder."""
+    # -- in the thread that called -------------------------------------------------------------------------------
 
-    document: Document
-    chunks: list[Chunk]
+    def _embed(self, batch: Sequence[tuple[Source, _Result]]) -> None:
+        """Give the documents of a batch the vectors of those texts that have none yet, all of them together."""
+        wanted: dict[bytes, tuple[str, _Read, Source]] = {}
+        for source, read in batch:
+            if isinstance(read, _Read):
+                texts = {text_hash(chunk): embedded_text(chunk) for chunk in read.chunks}
+                known = self._catalog.known_hashes(self._pipeline.fingerprint, texts)
+                new = [key for key in texts if key not in known and key not in wanted]
+                read.embedded = len(new)
+                wanted.update({key: (texts[key], read, source) for key in new})
+        keys = list(wanted)
+        if keys and self._warming is not None:
+            self._warming.result()
+        for at in range(0, len(keys), EMBED_AT_ONCE):
+            part = keys[at : at + EMBED_AT_ONCE]
+            _, read, source = wanted[part[0]]
+            pages = len(read.document.pages)
+            done = int(pages * at / len(keys)) if len(batch) == 1 else 0
+            self._counter.tell(source.name, "embed", done, pages)
+            rows = np.asarray(
+                self._pipeline.embedder.embed_documents([wanted[key][0] for key in part]), dtype=np.float32
+            )
+            large: Vectors = {}
+            for key, row in zip(part, rows, strict=True):
+                owner = wanted[key][1]
+                (large if owner.embedded > KEEP_FROM else owner.vectors)[key] = row
+            if large:
+                # At once: a document this large need not be embedded again from its start after a kill.
+                self._catalog.keep_vectors(large, self._pipeline.fingerprint)
+
+    # -- in the writing thread -----------------------------------------------------------------------------------
+
+    def _finish(self, source: Source, result: _Result, late: list[Source]) -> None:
+        if isinstance(result, str) and not self._catalog.has_document(result):
+            late.append(source)
+            return
+        known = source.uri in self._todo.known
+        if isinstance(result, ReadError):
+            stays = " What was read of it before stays in the library." if known else ""
+            hint = f"{result.hint}{stays}".strip()
+            self._report.failed.append(Failure(str(source.path), result.message, hint))
+        else:
+            self._store(source, result, known)
+        self._counter.file_done(source)
+
+    def _store(self, source: Source, result: _Read | str, known: bool) -> None:
+        """Put a document that was read (or the id of one that is stored already) under its file's name."""
+        document_id = result if isinstance(result, str) else result.document.id
+        row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
+        if self._catalog.has_document(document_id):
+            self._alias(row, known)
+            return
+        assert isinstance(result, _Read)
+        document, report = result.document, self._report
+        # What a changed document sets free may be what another one, embedded already, counts on: swept at the end.
+        self._catalog.put(row, document, result.chunks, result.vectors, self._pipeline.fingerprint, keep_freed=True)
+        warning = unread_warning(document)
+        if warning:
+            report.warnings.append(Notice(str(source.path), warning))
+        self._count(known)
+        report.pages += len(document.pages)
+        report.chunks += len(result.chunks)
+        report.embedded += result.embedded
+        report.pages_by_ocr += sum(page.read_by == "ocr" for page in document.pages)
+        self._counter.pages_done += len(document.pages)
+
+    def _alias(self, row: FileRow, known: bool) -> None:
+        """Let a file stand for a document that is there: a copy, a file that was moved, or one only touched."""
+        files = self._catalog.files_of(row.document_id)
+        moved = [file.uri for file in files if file.uri != row.uri and is_gone(file.uri)]
+        self._catalog.alias(row, keep_freed=True)
+        if moved:
+            self._catalog.drop(moved)
+        if any(file.uri == row.uri for file in files):
+            self._report.kept += 1
+        else:
+            self._count(known or bool(moved))
+
+    def _count(self, known: bool) -> None:
+        if known:
+            self._report.changed += 1
+        else:
+            self._report.added += 1
 
 
 class _Counter:
-    """Tells the progress; called from the reading thread and the embedding one."""
+    """Tells the progress; called from every thread of a run, telling from one at a time."""
 
-    def __init__(self, files: int, progress: Callable[[Progress], None]) -> None:
-        self._files = files
+    def __init__(self, sources: Sequence[Source], progress: Callable[[Progress], None]) -> None:
         self._progress = progress
-        self._files_done = 0
+        self._lock = threading.Lock()
+        self._files = len(sources)
+        self._bytes = sum(source.bytes for source in sources)
+        self._files_done = self._bytes_done = 0
+        self._started = time.perf_counter()
         self.pages_done = 0
 
     def tell(self, file: str, stage: str, pages: int, of_pages: int) -> None:
-        self._progress(Progress(file, stage, self._files_done, self._files, pages, of_pages, self.pages_done))
+        seconds = time.perf_counter() - self._started
+        with self._lock:
+            self._progress(
+                Progress(file, stage, self._files_done, self._files, pages, of_pages, self.pages_done,
+                         self._bytes_done, self._bytes, seconds)
+            )  # fmt: skip
 
-    def file_done(self, file: str) -> None:
+    def file_done(self, source: Source) -> None:
         self._files_done += 1
-        self.tell(file, "done", 0, 0)
+        self._bytes_done += source.bytes
+        self.tell(source.name, "done", 0, 0)
 
 
-def _is_gone(uri: str) -> bool:
+def _fulfil(warming: Future[object], embedder: Embedder) -> None:
+    try:
+        warming.set_result(embedder.embed_query("warm"))
+    except Exception as error:  # noqa: BLE001  carried to the thread that embeds, which raises it
+        warming.set_exception(error)
+
+
+def is_gone(uri: str) -> bool:
     """Whether a file is certainly not there any more; one that cannot be looked at may be."""
     try:
         path_of(uri).stat()
@@ -251,16 +289,39 @@ def _is_gone(uri: str) -> bool:
     return False
 
 
-def _count(report: Report, known: bool) -> None:
-    if known:
-        report.changed += 1
-    else:
-        report.added += 1
+def unread_warning(document: Document) -> str:
+    """What users must know about pages that could not be read; empty when there are none."""
+    if unread := document.pages_unread:
+        return f"{len(unread)} of {len(document.pages)} pages could not be read: {page_ranges(unread)}. {READ_HINT}"
+    if empty := document.pages_without_text:
+        return f"{len(empty)} of {len(document.pages)} pages have no text: {page_ranges(empty)}."
+    return ""
 
 
-def _nothing(paths: Sequence[Path], failed: Sequence[tuple[str, str]]) -> NotFound:
-    if failed:
-        path, why = failed[0]
-        return NotFound(f"{path} {why}.", "Nothing was changed.")
-    names = ", ".join(str(path) for path in paths)
-    return NotFound(f"There is nothing to ingest in {names}.", f"Files that can be read end in {', '.join(SUFFIXES)}.")
+def _check_text(source: Source, document: Document) -> None:
+    """Raise ReadError for a document without a single letter: there is nothing to find in it."""
+    empty, total = len(document.pages_without_text), len(document.pages)
+    if empty < total:
+        return
+    if document.pages_unread:
+        raise ReadError(f"{source.path.name}: {empty} of {total} pages have no text; it is a scan.", READ_HINT)
+    raise ReadError(
+        f"{source.path.name}: {empty} of {total} pages have no text, and none was found on them by OCR."
+        if any(page.quality == "image" for page in document.pages)
+        else f"{source.path.name}: {empty} of {total} pages have no text; it is blank.",
+        "There is nothing in it to be found.",
+    )
+
+
+def _batches(pool: Pool[_Result]) -> Iterator[list[tuple[Source, _Result]]]:
+    """Results as they come, small ones together: an embedder is at its best with many texts."""
+    while (item := pool.take(wait=True)) is not None:
+        batch, size = [item], _size(item[1])
+        while size < EMBED_AT_ONCE and (more := pool.take(wait=False)) is not None:
+            batch.append(more)
+            size += _size(more[1])
+        yield batch
+
+
+def _size(result: _Result) -> int:
+    return len(result.chunks) if isinstance(result, _Read) else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
 from ragapp.catalog import FileRow
-from ragapp.ingest.scan import Source
+from ragapp.ingest.scan import Found, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,21 @@ def plan(sources: Sequence[Source], files: Mapping[str, FileRow]) -> Plan:
         (keep if unchanged else read).append(source)
     read.sort(key=lambda source: (source.bytes, source.name))
     return Plan(tuple(keep), tuple(read), frozenset(s.uri for s in read if s.uri in files))
+
+
+def gone_from(folders: Sequence[Path], found: Found, files: Mapping[str, FileRow]) -> list[str]:
+    """The uris of files that the library has from these folders and that are not in them any more.
+
+    A file below a folder that could not be looked into may still be there.
+    """
+    roots = tuple(f"{folder.resolve().as_uri().rstrip('/')}/" for folder in folders)
+    present = {source.uri for source in found.sources}
+    unseen = tuple(Path(os.path.realpath(path)).as_uri() for path, _ in found.failed)
+    return sorted(
+        uri
+        for uri in files
+        if uri.startswith(roots) and uri not in present and not any(f"{uri}/".startswith(f"{u}/") for u in unseen)
+    )
 
 
 def unique_names(sources: Sequence[Source], files: Mapping[str, FileRow]) -> list[Source]:

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ragapp.errors import ReadError
+from ragapp.ingest.limits import Limits
 from ragapp.types import Document, Heading, Page, Table
 
 START_SECONDS = 30.0  # for the process to come up, on top of a page's time
+BYTES_PER_PAGE = 50_000  # what a page may weigh in files that are read in one go, to tell how long that may take
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How files are read. A page may take ``seconds_per_page``, with OCR ``ocr_seconds_per_page``; the process may take
+    ``memory_mb``. ``ocr`` names an engine ("auto", "tesseract", "rapidocr", "off"), ``pdf`` the reader of PDFs."""
+
+    seconds_per_page: float = 10.0
+    memory_mb: int = 2048
+    limits: Limits = field(default_factory=Limits)
+    pdf: str = "pdfium"
+    ocr: str = "auto"
+    ocr_languages: str = "auto"
+    ocr_seconds_per_page: float = 60.0
+    ocr_workers: int = 2
 
 
 class ReadingProcess:
     """A worker that reads one file at a time, started on first use and again after it died or hung.
 
-    A page may take ``seconds_per_page``; the process may take ``memory_mb``. Not shared between threads.
+    Not shared between threads, but ``close`` may be called from another.
     """
 
-    def __init__(self, seconds_per_page: float, memory_mb: int) -> None:
-        self._seconds = seconds_per_page
-        self._memory_mb = memory_mb
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._is_up = False  # whether the process has said anything yet
@@ -41,53 +59,84 @@ class ReadingProcess:
         # folder it happens to run in.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ragapp.ingest.worker", str(self._memory_mb)],
+            [sys.executable, "-P", "-m", "ragapp.ingest.worker", json.dumps(asdict(self._settings))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            # Ctrl-C is for the parent alone, which ends its workers in good order.
+            start_new_session=True,
         )
         self._is_up = False
         self._frames = queue.SimpleQueue()
         threading.Thread(target=_pump, args=(self._process, self._frames), daemon=True).start()
 
-    def read(self, path: Path, passwords: Sequence[str], on_page: Callable[[int, int], None]) -> Document:
-        """The document in a file. Raises ReadError, also when the process died or was too slow."""
+    def read(
+        self,
+        path: Path,
+        passwords: Sequence[str],
+        on_page: Callable[[str, int, int], None],
+        have: Mapping[int, bytes] | None = None,
+        on_draft: Callable[[int, bytes], None] = lambda number, body: None,
+    ) -> Document:
+        """The document in a file. Raises ReadError, also when the process died or was too slow.
+
+        ``on_page(stage, done, total)`` follows it. ``on_draft(number, body)`` is given every page that OCR has read;
+        handed back as ``have`` after an interruption, such pages are not read again.
+        """
         if self._closed:
             raise ReadError(f"{path.name} was not read: the ingest was stopped.")
         self.start()
         process = self._process
         assert process is not None
         assert process.stdin is not None
-        order = json.dumps({"path": str(path), "passwords": list(passwords)})
+        kept = {number: base64.b64encode(body).decode("ascii") for number, body in (have or {}).items()}
+        order = json.dumps({"path": str(path), "passwords": list(passwords), "have": kept})
         with suppress(BrokenPipeError):  # its death is met below, where its last frame would be
             process.stdin.write(order.encode() + b"\n")
             process.stdin.flush()
-        patience = self._seconds + (0 if self._is_up else START_SECONDS)
+        patience = self._first_patience(path)
         while True:
-            try:
-                frame = self._frames.get(timeout=patience)
-            except queue.Empty:
-                self.stop()
-                raise ReadError(
-                    f"{path.name} was given up: one page took longer than {self._seconds:g} seconds.",
-                    "Raise [ingest] seconds_per_page.",
-                ) from None
-            if frame is None:
-                code = process.wait()
-                self.stop()
-                raise ReadError(
-                    f"{path.name} made the reading process end (code {code}); it may be damaged, or need more than "
-                    f"{self._memory_mb} MB.",
-                    "Raise [ingest] memory_mb, or open the file in a viewer and save it anew.",
-                )
-            self._is_up = True
+            frame = self._next_frame(process, path, patience)
             if "document" in frame:
                 return _document(frame["document"])
             if "error" in frame:
                 raise ReadError(frame["error"], frame["hint"])
-            patience = self._seconds
-            on_page(frame["page"], frame["of"])
+            is_ocr = frame["stage"] == "ocr"
+            # The engine keeps the limit of OCR by itself, at the cost of one page; this one would cost the file.
+            patience = 2 * self._settings.ocr_seconds_per_page if is_ocr else self._settings.seconds_per_page
+            if "draft" in frame:
+                number, body = frame["draft"]
+                on_draft(number, base64.b64decode(body))
+            on_page(frame["stage"], frame["page"], frame["of"])
+
+    def _first_patience(self, path: Path) -> float:
+        """Seconds until the first word about a file: other kinds than PDF are parsed as a whole before it."""
+        pages = 1.0
+        if path.suffix.lower() != ".pdf":
+            with suppress(OSError):
+                pages += path.stat().st_size / BYTES_PER_PAGE
+        return self._settings.seconds_per_page * pages + (0 if self._is_up else START_SECONDS)
+
+    def _next_frame(self, process: subprocess.Popen[bytes], path: Path, patience: float) -> dict[str, Any]:
+        try:
+            frame = self._frames.get(timeout=patience)
+        except queue.Empty:
+            self.stop()
+            raise ReadError(
+                f"{path.name} was given up: one page took longer than {patience:g} seconds.",
+                "Raise [ingest] seconds_per_page, or ocr_seconds_per_page for scans.",
+            ) from None
+        if frame is None:
+            code = process.wait()
+            self.stop()
+            raise ReadError(
+                f"{path.name} made the reading process end (code {code}); it may be damaged, or need more than "
+                f"{self._settings.memory_mb} MB.",
+                "Raise [ingest] memory_mb, or open the file in a viewer and save it anew.",
+            )
+        self._is_up = True
+        return frame
 
     def close(self) -> None:
         """Stop for good: whoever reads, or is about to, gets a ReadError."""

@@ -1,8 +1,11 @@
-"""What an ingest did."""
+"""What an ingest did, and where it stands meanwhile."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from ragapp.erasure import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,11 @@ class Notice:
 
 @dataclass(slots=True)
 class Report:
-    """Counts of files by what became of them, and of the pages and chunks that were added or changed."""
+    """Counts of files by what became of them, and of the pages and chunks that were added or changed.
+
+    ``embedded`` counts the chunks that had no vector yet: an edited document costs only what is new in it.
+    ``pages_by_ocr`` counts the pages whose text was recognised in a picture.
+    """
 
     added: int = 0
     changed: int = 0
@@ -34,18 +41,23 @@ class Report:
     warnings: list[Notice] = field(default_factory=list)
     pages: int = 0
     chunks: int = 0
+    embedded: int = 0
+    pages_by_ocr: int = 0
     seconds: float = 0.0
     others: int = 0  # files of kinds that are not read
+    erased: Receipt | None = None  # the receipt of the documents that were dropped
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        plain = asdict(replace(self, erased=None))
+        return {**plain, "erased": None if self.erased is None else self.erased.as_dict()}
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an ingest stands: one file is at ``stage`` "read", "embed" or "done", at ``pages`` of ``of_pages``.
+    """Where a run stands: one file is at ``stage`` "read", "ocr", "embed" or "done", at ``pages`` of ``of_pages``.
 
-    ``pages_done`` counts pages that are in the library, over all files of the run.
+    ``pages_done`` counts pages, and ``bytes_done`` bytes of files, that are through, of ``bytes`` in all; ``seconds``
+    have passed since the start. Files are at several stages at once: reading runs ahead of embedding.
     """
 
     file: str
@@ -55,3 +67,30 @@ class Progress:
     pages: int
     of_pages: int
     pages_done: int
+    bytes_done: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def pages_per_second(self) -> float:
+        """Pages that are through and those of the file at work, over the time since the start."""
+        at_work = self.pages if self.stage in ("embed", "ocr") else 0
+        return (self.pages_done + at_work) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left at the speed so far, by bytes of files; None while that says nothing."""
+        if self.bytes_done <= 0 or self.seconds < 1:
+            return None
+        return self.seconds * (self.bytes - self.bytes_done) / self.bytes_done
+
+
+def page_ranges(numbers: Sequence[int]) -> str:
+    """Page numbers for people: ``4-9, 12``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

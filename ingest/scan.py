@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes, urlparse
 from urllib.request import url2pathname
 
-SUFFIXES = (".pdf",)
+from ragapp.errors import NotFound
+from ragapp.ingest.readers import SUFFIXES, cannot_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Found:
 
 
 def scan(paths: Iterable[Path]) -> Found:
-    """All PDFs at and below the paths, sorted by name; hidden folders and files are passed over."""
+    """All files that can be read at and below the paths, sorted by name; hidden folders and files are passed over."""
     found = Found()
     seen: set[str] = set()
     for path in paths:
@@ -52,6 +53,15 @@ def scan(paths: Iterable[Path]) -> Found:
                 _take(path, path.name, found, seen, named=True)
     found.sources.sort(key=lambda source: (source.name, source.uri))
     return found
+
+
+def nothing_found(paths: Sequence[Path], found: Found) -> NotFound:
+    """The error that says why a scan has no files."""
+    if found.failed:
+        path, why = found.failed[0]
+        return NotFound(f"{path} {why}.", "Nothing was changed.")
+    names = ", ".join(str(path) for path in paths)
+    return NotFound(f"There is nothing to ingest in {names}.", f"Files that can be read end in {', '.join(SUFFIXES)}.")
 
 
 def path_of(uri: str) -> Path:
@@ -72,7 +82,7 @@ def _files(root: Path, found: Found) -> Iterator[Path]:
 def _take(path: Path, name: str, found: Found, seen: set[str], *, named: bool = False) -> None:
     if path.suffix.lower() not in SUFFIXES:
         if named:
-            found.failed.append((str(path), f"is not of a kind that can be read ({', '.join(SUFFIXES)})"))
+            found.failed.append((str(path), cannot_read(path.suffix)))
         found.others += 1
         return
     # One file has one uri, however the way to it is spelled.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragapp import console
-from ragapp.errors import ConfigError, NotFound, RagappError
+from ragapp.errors import ConfigError, LibraryLocked, NotFound, RagappError
 
 if TYPE_CHECKING:
+    from ragapp.ingest.report import Progress, Report
     from ragapp.rag import Rag
     from ragapp.types import Turn
 
@@ -34,6 +36,13 @@ Library = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings file.  [default: ./ragapp.toml]")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, like search.k=20. May be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+JsonEvents = Annotated[
+    bool, typer.Option("--json-events", help="Print every step as a line of JSON, and the report as the last one.")
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option("--password-file", help="File with one password a line, for encrypted PDFs.")
+]
 Batch = Annotated[
     Path | None, typer.Option("--batch", help='File with one {"id", "question"} a line; - is standard input.')
 ]
@@ -61,11 +70,10 @@ def ingest(
     library: Library = None,
     config: ConfigFile = None,
     settings: Set = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with one password a line, for encrypted PDFs.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    password_file: PasswordFile = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
+    json_events: JsonEvents = False,
 ) -> None:
     """Put documents into the library. What is there and unchanged is kept."""
     passwords = _passwords(password_file)
@@ -73,17 +81,43 @@ def ingest(
         # Before the library is opened: a mistyped path must not leave an empty one behind.
         raise NotFound(f"{paths[0]} does not exist.", "Nothing was changed.")
     with _open(library, config, settings) as rag:
-        if as_json:
-            result = rag.add(paths, passwords=passwords, dry_run=dry_run)
-            console.out_json(result.as_dict())
-        else:
-            try:
-                with console.ingest_progress() as progress:
-                    result = rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run)
-            except KeyboardInterrupt:
-                console.talk("Stopped. What was ingested is kept; the same command goes on from there.")
-                raise typer.Exit(130) from None
-            console.report(result, dry_run=dry_run)
+        result = _run_with_progress(
+            lambda progress: rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run),
+            as_json=as_json, json_events=json_events, dry_run=dry_run,
+        )  # fmt: skip
+    if result.failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def sync(
+    folders: Annotated[list[Path], typer.Argument(help="Folders to mirror.", metavar="DIR")],
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow every change until Ctrl-C.")] = False,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    password_file: PasswordFile = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    json_events: JsonEvents = False,
+) -> None:
+    """Make the library the mirror of a folder: like ingest, and what is gone from the folder is forgotten."""
+    passwords = _passwords(password_file)
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotFound(f"{folder} is not a folder.", "Nothing was changed.")
+    with _open(library, config, settings) as rag:
+
+        def once() -> Report:
+            return _run_with_progress(
+                lambda progress: rag.sync(folders, passwords=passwords, progress=progress, dry_run=dry_run),
+                as_json=as_json, json_events=json_events, dry_run=dry_run,
+            )  # fmt: skip
+
+        result = once()
+        if watch:
+            _follow(folders, once)
+            return
     if result.failed:
         raise typer.Exit(3)
 
@@ -94,11 +128,14 @@ def list_(library: Library = None, config: ConfigFile = None, settings: Set = No
     with _open(library, config, settings, create=False) as rag:
         entries = rag.documents()
     if as_json:
-        keys = ("document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added")
+        keys = ("document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added", "pages_unread")
         console.out_json([{key: getattr(entry, key) for key in keys} for entry in entries])
         return
-    rows = [(e.document, e.title, e.pages, e.chunks, e.bytes, e.pages_without_text) for e in entries]
-    console.table(("document", "title", "pages", "chunks", "bytes", "without text"), rows)
+    rows = [
+        (e.document, e.title, e.pages, e.chunks, e.bytes, e.pages_without_text, console.pages(e.pages_unread))
+        for e in entries
+    ]
+    console.table(("document", "title", "pages", "chunks", "bytes", "without text", "could not be read"), rows)
 
 
 @app.command()
@@ -109,14 +146,78 @@ def remove(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Forget a document."""
+    """Forget a document: its text, vectors and words leave the library's files, which are searched for traces."""
     with _open(library, config, settings, create=False) as rag:
-        gone = rag.remove(document)
+        receipt = rag.remove(document)
     if as_json:
-        console.out_json({"removed": [entry.document for entry in gone]})
+        console.out_json(receipt.as_dict())
     else:
-        for entry in gone:
-            console.out(f"Removed {entry.document} ({entry.pages:,} pages, {entry.chunks:,} chunks).")
+        console.receipt(receipt)
+    if receipt.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Write the whole library to one checksummed file."""
+    from dataclasses import asdict
+
+    with _open(library, config, settings, create=False, any_embedder=True) as rag:
+        manifest = rag.export(file, force=force)
+    if as_json:
+        console.out_json({"file": str(file), **asdict(manifest)})
+    else:
+        console.out(f"Exported {manifest.documents:,} documents, {manifest.chunks:,} chunks to {file}.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="File that `ragapp export` has written.")],
+    library: Library = None,
+    as_json: Json = False,
+) -> None:
+    """Make an exported file the library; it must hold no documents yet."""
+    from dataclasses import asdict
+
+    from ragapp.rag import Rag
+
+    manifest = Rag.import_from(file, library)
+    if as_json:
+        console.out_json({"file": str(file), **asdict(manifest)})
+    else:
+        console.out(f"Imported {manifest.documents:,} documents, {manifest.chunks:,} chunks.")
+
+
+@app.command()
+def reindex(
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+    json_events: JsonEvents = False,
+) -> None:
+    """Make chunks and vectors anew, with the chunker and embedder of the settings; no file is read again."""
+    shown = console.json_progress() if json_events else console.no_progress() if as_json else console.ingest_progress()
+    with _open(library, config, settings, create=False, any_embedder=True) as rag:
+        try:
+            with shown as progress:
+                result = rag.reindex(progress=progress)
+        except KeyboardInterrupt:
+            console.talk("Stopped. The library is as it was, what was embedded is kept; the same command goes on.")
+            raise typer.Exit(130) from None
+    if json_events:
+        console.out_json({"event": "report", **result.as_dict()})
+    elif as_json:
+        console.out_json(result.as_dict())
+    else:
+        console.reindexed(result)
 
 
 @app.command()
@@ -220,26 +321,38 @@ def doctor(
     offline: Annotated[
         bool, typer.Option("--offline", help="Also ask a question and prove that nothing but loopback is contacted.")
     ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only look; mend nothing.")] = False,
     library: Library = None,
     config: ConfigFile = None,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Check the library; exits 0 when all is well."""
+    """Check the library and mend what can be mended; exits 0 when all was well, 1 when something was found."""
+    from ragapp.config import load
+    from ragapp.rag import mend
+
     contacted = _watch_sockets() if offline else []
-    with _open(library, config, settings, create=False) as rag:
-        findings = list(rag.doctor())
-        if offline:
+    result = mend(library, load(_flags(settings), config), check=check)
+    findings = list(result.findings)
+    if offline and (result.mended or not findings):
+        with _open(library, config, settings, create=False) as rag:
             rag.ask("Is anything contacted outside this machine?")
-            findings += [f"A connection to {address} was attempted." for address in contacted]
-        count = len(rag.documents())
+        findings += [f"A connection to {address} was attempted." for address in contacted]
     if as_json:
-        console.out_json({"well": not findings, "findings": findings, "documents": count})
+        console.out_json(
+            {"well": not findings, "findings": findings, "mended": list(result.mended), "lost": list(result.lost),
+             "notes": list(result.notes), "documents": result.documents}
+        )  # fmt: skip
     else:
-        for finding in findings:
-            console.out(finding)
+        for line in findings:
+            console.out(line)
+        for line in result.mended:
+            console.out(f"mended: {line}")
+        for line in result.notes:
+            console.out(f"note: {line}")
         if not findings:
-            console.out(f"All is well: {count:,} documents{', no connection outside this machine' * offline}.")
+            connections = ", no connection outside this machine" * offline
+            console.out(f"All is well: {result.documents:,} documents{connections}.")
     if findings:
         raise typer.Exit(1)
 
@@ -292,6 +405,7 @@ def _open(
     assignments: list[str] | None,
     *,
     create: bool = True,
+    any_embedder: bool = False,
     llm: str | None = None,
     flags: dict[str, object] | None = None,
 ) -> Rag:
@@ -300,7 +414,7 @@ def _open(
 
     given = {**_flags(assignments), **({"chat.model": llm} if llm else {})}
     given.update({key: value for key, value in (flags or {}).items() if value is not None})
-    return Rag.open(library, config=load(given, config), create=create)
+    return Rag.open(library, config=load(given, config), create=create, any_embedder=any_embedder)
 
 
 def _flags(assignments: list[str] | None) -> dict[str, object]:
@@ -311,6 +425,43 @@ def _flags(assignments: list[str] | None) -> dict[str, object]:
             raise ConfigError(f"--set {assignment} is not of the form table.key=value.", "Like --set search.k=20.")
         flags[key.strip()] = value.strip()
     return flags
+
+
+def _run_with_progress(
+    run: Callable[[Callable[[Progress], None]], Report], *, as_json: bool, json_events: bool, dry_run: bool
+) -> Report:
+    """Run an ingest with its progress on the screen, or as JSON; Ctrl-C ends it in good order."""
+    shown = console.json_progress() if json_events else console.no_progress() if as_json else console.ingest_progress()
+    try:
+        with shown as progress:
+            result = run(progress)
+    except KeyboardInterrupt:
+        console.talk("Stopped. What was ingested is kept; the same command goes on from there.")
+        raise typer.Exit(130) from None
+    if json_events:
+        console.out_json({"event": "report", **result.as_dict()})
+    elif as_json:
+        console.out_json(result.as_dict())
+    else:
+        console.report(result, dry_run=dry_run)
+    return result
+
+
+def _follow(folders: list[Path], once: Callable[[], object]) -> None:
+    """Sync after every change; somebody else's writing delays it, and nothing but Ctrl-C ends it."""
+    from ragapp.ingest.watch import changes
+
+    console.talk(f"Following {', '.join(str(folder) for folder in folders)}. Ctrl-C ends.")
+    for _ in changes(folders):
+        while True:
+            try:
+                once()
+                break
+            except LibraryLocked:
+                time.sleep(1)
+            except RagappError as error:
+                console.error(error.message, error.hint)
+                break
 
 
 def _passwords(file: Path | None) -> list[str]:

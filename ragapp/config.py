@@ -49,9 +49,20 @@ class EmbedderTable(PartTable):
 
 
 class ChunkerTable(PartTable):
-    name: str = Field("tokens", description="tokens, or pkg.mod:attr")
-    tokens: Annotated[int, Field(ge=32)] = Field(200, description="tokens of a chunk, its header not counted")
-    overlap: Annotated[int, Field(ge=0)] = Field(24, description="tokens that a chunk may repeat of the one before")
+    name: str = Field("tokens", description="tokens, sentences, headings, semantic, parent-child, or pkg.mod:attr")
+    tokens: Annotated[int, Field(ge=32)] = Field(
+        200, description="tokens of a chunk, its header not counted; all but parent-child"
+    )
+    overlap: Annotated[int, Field(ge=0)] = Field(
+        0, description="tokens that a chunk may repeat of the one before; tokens only"
+    )
+    sentences: Count = Field(8, description="sentences of a chunk at most; sentences only")
+    min_tokens: Count = Field(64, description="tokens of a chunk at least; semantic only")
+    window: Count = Field(2, description="sentences that are compared on either side of a gap; semantic only")
+    child_tokens: Annotated[int, Field(ge=32)] = Field(96, description="tokens of a chunk; parent-child only")
+    parent_tokens: Annotated[int, Field(ge=32)] = Field(
+        384, description="tokens of the passage to be read around it; parent-child only"
+    )
 
 
 class SearchTable(Table):
@@ -63,6 +74,7 @@ class SearchTable(Table):
         0.2, description="the same for Chinese, Japanese and Korean questions, which the built-in model reads badly"
     )
     rrf_constant: Count = Field(60, description="constant of reciprocal rank fusion")
+    exact_up_to: Count = Field(200_000, description="chunks that are searched exactly; a larger library in clusters")
     max_question_chars: Count = Field(8000, description="a longer question is refused")
 
 
@@ -90,7 +102,16 @@ class ChatTable(Table):
 
 class IngestTable(Table):
     seconds_per_page: Annotated[float, Field(gt=0)] = Field(10.0, description="a file that is slower is given up")
-    memory_mb: Annotated[int, Field(ge=256)] = Field(2048, description="memory the reading process may take")
+    memory_mb: Annotated[int, Field(ge=256)] = Field(2048, description="memory that each reading process may take")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="reading processes at the most; 0: as many as cores")
+    max_pages: Count = Field(20_000, description="a document that claims more pages is refused")
+    max_mb: Count = Field(1024, description="a file that unpacks to more megabytes is refused")
+    pdf: Literal["pdfium", "hi_res"] = Field("pdfium", description="reader of PDFs; hi_res needs ragapp[layout]")
+    ocr: Literal["auto", "tesseract", "rapidocr", "off"] = Field(
+        "auto", description="what reads pages without text: auto takes what is installed"
+    )
+    ocr_languages: str = Field("auto", description="tesseract's names, like eng+chi_sim; auto: those installed")
+    ocr_seconds_per_page: Annotated[float, Field(gt=0)] = Field(60.0, description="the same limit for OCR")
 
 
 class ServerTable(Table):

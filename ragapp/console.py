@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragapp.config import Setting
+    from ragapp.ingest.reindex import Reindexed
+    from ragapp.ingest.report import Progress, Report
     from ragapp.types import Answer, Citation, Passage
+
+MAX_UNREAD = 3  # documents named under an answer
+LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
+STAGES = {"read": "reading", "ocr": "recognising", "embed": "embedding", "done": "done"}
 
 
 def out(text: str = "", end: str = "\n") -> None:
@@ -69,11 +75,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 @contextmanager
-def ingest_progress() -> Iterator[Callable[[Any], None]]:
-    """A bar on standard error with files, pages per second and what is being done; takes Progress reports."""
+def ingest_progress() -> Iterator[Callable[[Progress], None]]:
+    """Progress on standard error: a bar on a terminal, a line every few seconds elsewhere."""
     from rich.console import Console
+
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield _progress_lines()
+        return
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         BarColumn(bar_width=24),
@@ -83,38 +95,123 @@ def ingest_progress() -> Iterator[Callable[[Any], None]]:
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.description}"),
     )
-    console = Console(file=sys.stderr)
-    started = time.perf_counter()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=None, rate="")
 
-        def tell(now: Any) -> None:
-            if now.stage == "read":
+        def tell(now: Progress) -> None:
+            if now.stage == "read" and now.files_done:
                 return  # the reader runs ahead; what is being embedded is what there is to wait for
-            rate = (now.pages_done + now.pages) / max(1e-6, time.perf_counter() - started)
-            where = f"{escape(now.file)} (page {now.pages:,} of {now.of_pages:,})" if now.of_pages else escape(now.file)
-            bar.update(task, total=now.files, completed=now.files_done, description=where, rate=f"{rate:.0f} pages/s")
+            bar.update(
+                task, total=now.files, completed=now.files_done, description=escape(_doing(now)), rate=_rate(now)
+            )
 
         yield tell
 
 
-def report(result: Any, *, dry_run: bool) -> None:
+def _progress_lines() -> Callable[[Progress], None]:
+    """A plain line at most every few seconds, none for a run that is over before the first."""
+    last = [0.0]
+
+    def tell(now: Progress) -> None:
+        if now.seconds - last[0] >= LINE_SECONDS:
+            last[0] = now.seconds
+            talk(f"{now.files_done:,} of {now.files:,} files, {now.pages_done:,} pages, {_rate(now)}: {_doing(now)}")
+
+    return tell
+
+
+@contextmanager
+def json_progress() -> Iterator[Callable[[Progress], None]]:
+    """Every step as a line of JSON on standard output."""
+
+    def tell(now: Progress) -> None:
+        left = now.seconds_left
+        figures = {
+            "pages_per_second": round(now.pages_per_second, 2),
+            "seconds_left": None if left is None else round(left, 1),
+        }
+        out_json({"event": "progress", **asdict(now), **figures})
+
+    yield tell
+
+
+@contextmanager
+def no_progress() -> Iterator[Callable[[Progress], None]]:
+    """Nothing at all."""
+    yield lambda _: None
+
+
+def _rate(now: Progress) -> str:
+    left = now.seconds_left
+    rate = f"{now.pages_per_second:.0f} pages/s"
+    return rate if left is None else f"{rate}, {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _doing(now: Progress) -> str:
+    if not now.of_pages:
+        return now.file
+    return f"{STAGES.get(now.stage, now.stage)} {now.file} (page {now.pages:,} of {now.of_pages:,})"
+
+
+def pages(numbers: Sequence[int]) -> str:
+    """Page numbers for a column: ``4-9, 12``."""
+    from ragapp.ingest.report import page_ranges
+
+    return page_ranges(numbers)
+
+
+def report(result: Report, *, dry_run: bool) -> None:
     """The end of an ingest."""
     verbs = ("to add", "to change", "unchanged") if dry_run else ("added", "changed", "unchanged")
     parts = [f"{n:,} {verb}" for n, verb in zip((result.added, result.changed, result.kept), verbs, strict=True)]
+    if result.dropped:
+        parts.append(f"{result.dropped:,} {'to drop' if dry_run else 'dropped'}")
     if result.failed:
         parts.append(f"{len(result.failed):,} failed")
     line = ", ".join(parts)
     if result.pages:
         rate = result.pages / max(result.seconds, 1e-6)
-        line += f"; {result.pages:,} pages, {result.chunks:,} chunks in {result.seconds:.1f} s ({rate:.0f} pages/s)"
+        line += f"; {result.pages:,} pages in {result.seconds:.1f} s ({rate:.0f} pages/s)"
+        line += f", {result.embedded:,} of {result.chunks:,} chunks embedded"
     out(f"{line}.")
+    if result.erased is not None:
+        receipt(result.erased)
+    if result.pages_by_ocr:
+        talk(f"{result.pages_by_ocr:,} pages were read by OCR.")
     for warning in result.warnings:
         talk(f"warning: {warning.path}: {warning.warning}")
     for failure in result.failed:
         error(failure.error, failure.hint)
     if result.others:
         talk(f"{result.others:,} files of other kinds were passed over.")
+
+
+def reindexed(result: Reindexed) -> None:
+    """The end of a reindex."""
+    if not result.documents:
+        out("Nothing to do: the library was made with these settings.")
+        return
+    line = f"{result.embedded:,} of {result.chunks:,} chunks embedded, {result.reused:,} reused"
+    out(f"{result.documents:,} documents, {result.rechunked:,} cut anew; {line} in {result.seconds:.1f} s.")
+
+
+def receipt(result: Any) -> None:
+    """What ``ragapp remove`` deleted, and what a search of the library's files for it has found."""
+    for entry in result.documents:
+        out(f"Removed {entry.document} ({entry.pages:,} pages, {entry.chunks:,} chunks).")
+    left = f"{result.traces:,} traces of it are left" if result.traces else "no trace of it is left"
+    out(
+        f"{result.vectors:,} vectors deleted; {result.files_scanned:,} files, {result.bytes_scanned:,} bytes searched "
+        f"for {result.needles:,} texts: {left}."
+    )
+    for finding in result.findings:
+        talk(f"warning: {finding}")
 
 
 def passages(found: Sequence[Passage]) -> None:
@@ -138,6 +235,11 @@ def sources(answer: Answer) -> None:
         out("\nNearest passages:")
         for passage in answer.passages[:3]:
             out(f"  {passage.document}, page {passage.chunk.page}")
+    shown = list(answer.unread.items())[:MAX_UNREAD]
+    for document, numbers in shown:
+        talk(f"note: {document}: pages that could not be read: {pages(numbers)}")
+    if len(answer.unread) > len(shown):
+        talk(f"note: {len(answer.unread) - len(shown):,} more documents have such pages; `ragapp list` names them.")
 
 
 def source_line(citation: Citation) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ragapp.catalog import Catalog, Changes, Generation
+from ragapp.catalog import Catalog, Generation
+from ragapp.errors import LibraryError
 from ragapp.shelf import Shelf
 from ragapp.text import CJK, join_broken
 
@@ -103,16 +104,35 @@ class Lexicon:
             if self._generation == now:
                 return
             private = tempfile.TemporaryDirectory(prefix="ragapp-lexicon-", ignore_cleanup_errors=True)
-            self._make(Path(private.name))
-            self._open(Path(private.name), now)
+            made = False
+            try:
+                self._make(Path(private.name))
+                self._open(Path(private.name), now)
+                made = True
+            except OSError as error:
+                raise LibraryError(
+                    f"No search index can be made in {tempfile.gettempdir()}: {error}.", "Is there room on that disk?"
+                ) from error
+            finally:
+                if not made:
+                    private.cleanup()
             if self._private is not None:
                 self._private.cleanup()
             self._private = private
 
-    def publish(self) -> None:
-        """Write the index of the catalog's generation to disk unless it is there. Needs the write lock."""
+    def publish(self, *, fresh: bool = False) -> None:
+        """Write the index of the catalog's generation to disk unless it is there. Needs the write lock.
+
+        ``fresh`` makes it from the catalog alone: nothing of what was dropped is in any file of the new cache. (An
+        index that followed still holds the words of dropped chunks until tantivy merges its files.)
+        """
         with self._lock, self._catalog.snapshot():
             now = self._catalog.generation()
+            if fresh:
+                self._index = self._generation = None
+                self._open(self.shelf.publish(now, self._make), now)
+                self._drop_private()
+                return
             if self._generation != now or self._private is not None:
                 self._take_newest()
             if self._generation == now and self._private is None:
@@ -163,22 +183,31 @@ class Lexicon:
         self._index, self._generation, self._folder = index, generation, folder
 
     def _make(self, folder: Path) -> None:
-        """Fill a folder with an index of the catalog's present generation, starting from the one that is open."""
+        """Fill a folder with an index of the catalog's present generation, starting from the one that is open.
+
+        Raises OSError when it cannot be written.
+        """
+        try:
+            self._fill(folder)
+        except ValueError as error:  # the one kind that tantivy knows, for a full disk as for all else
+            raise OSError(f"The lexical index cannot be written: {error}") from error
+
+    def _fill(self, folder: Path) -> None:
         import tantivy
 
-        changes = None
-        if self._generation is not None:
-            changes = self._catalog.changes(self._generation)
+        dropped: tuple[int, ...]
+        changes = None if self._generation is None else self._catalog.changes(self._generation)
         if changes is None or not _link(self._folder, folder):
             index = tantivy.Index(_schema(), path=str(folder))
-            changes = Changes((), tuple(int(i) for i in self._catalog.chunk_ids()))
+            dropped, texts = (), self._catalog.index_texts()
         else:
             index = tantivy.Index.open(str(folder))
+            dropped, texts = changes.dropped, self._catalog.index_texts(changes.added)
         index.register_tokenizer(ANALYZER, _analyzer())
         writer = index.writer(WRITER_BYTES, 1)
-        for chunk_id in changes.dropped:
+        for chunk_id in dropped:
             writer.delete_documents_by_term("id", chunk_id)
-        for chunk_id, header, text in self._catalog.index_texts(changes.added):
+        for chunk_id, header, text in texts:
             writer.add_document(tantivy.Document(id=chunk_id, header=spread(header), text=spread(text)))
         writer.commit()
         writer.wait_merging_threads()

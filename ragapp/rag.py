@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from ragapp import checkup, registry
 from ragapp import config as settings
-from ragapp import registry
-from ragapp.catalog import Catalog, Entry
+from ragapp.catalog import FILE_NAME, Catalog, Entry
+from ragapp.checkup import Checkup
 from ragapp.config import Config, PartTable
+from ragapp.erasure import Receipt, erase
 from ragapp.errors import (
     ConfigError,
     EmbedderChanged,
@@ -26,16 +29,25 @@ from ragapp.errors import (
     RagappError,
     ReadError,
 )
+from ragapp.ingest.boxes import PageSpan, word_boxes
+from ragapp.ingest.engines import find_engine
+from ragapp.ingest.limits import Limits
 from ragapp.ingest.pipeline import Pipeline
+from ragapp.ingest.plan import gone_from
+from ragapp.ingest.reading import Settings
+from ragapp.ingest.reindex import MIXED, Reindex, Reindexed, chunker_fingerprint
 from ragapp.ingest.report import Progress, Report
-from ragapp.ingest.scan import path_of
+from ragapp.ingest.scan import Found, nothing_found, path_of, scan
 from ragapp.lexicon import Lexicon
+from ragapp.parcel import Manifest, pack, unpack
 from ragapp.ports import Answerer, Chunker, Flow, Reranker, Retriever
 from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
+from ragapp.store import locked, was_lost
 from ragapp.types import Answer, Box, Citation, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
 
 DEFAULT_LIBRARY = ".ragapp"
+MAX_WORKERS = 4  # reading processes, unless the user sets a number: each may take memory_mb
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +68,16 @@ class Rag:
     ...     print(rag.ask("How long is the warranty?").text)
     """
 
-    def __init__(self, folder: Path, config: Config, *, create: bool) -> None:
+    def __init__(self, folder: Path, config: Config, *, create: bool, any_embedder: bool = False) -> None:
         self.folder = folder
         self.config = config
         self.chat = self._make_chat()  # checked before anything else: a wrong model must not cost an ingest
         self._embedder = self._make_embedder()
         self.catalog = Catalog(folder, create=create)
-        self._check_embedder()
+        if not any_embedder:
+            self._check_embedder()
         self._lexicon = Lexicon(self.catalog)
-        self._vectors = VectorIndex(self.catalog, self._embedder.fingerprint)
+        self._vectors = VectorIndex(self.catalog, self._embedder.fingerprint, config.search.exact_up_to)
         self._tools_lock = threading.Lock()
         self._tools: _Tools | None = None
 
@@ -75,19 +88,21 @@ class Rag:
         *,
         config: Config | None = None,
         create: bool = True,
+        any_embedder: bool = False,
         **flags: object,
     ) -> Self:
         """Open the library in a folder (``RAGAPP_LIBRARY``, else ``./.ragapp``), making it when ``create``.
 
         ``flags`` are settings with a double underscore for the dot: ``search__k=20``. Loads no model. Raises
-        ConfigError, NotFound, LibraryNewer, EmbedderChanged, ModelError for a chat model that cannot be used.
+        ConfigError, NotFound, LibraryNewer, EmbedderChanged, ModelError for a chat model that cannot be used. With
+        ``any_embedder`` a library that was made with another embedder is opened too: it can be reindexed, not searched.
         """
-        folder = Path(library or os.environ.get("RAGAPP_LIBRARY") or DEFAULT_LIBRARY).expanduser()
+        folder = _library_folder(library)
         if config is not None and flags:
             raise ConfigError("Settings were given twice: as config and as keywords.", "Give one of the two.")
         if config is None:
             config = settings.load({key.replace("__", "."): value for key, value in flags.items()})
-        return cls(folder, config, create=create)
+        return cls(folder, config, create=create, any_embedder=any_embedder)
 
     @property
     def name(self) -> str:
@@ -107,30 +122,105 @@ class Rag:
     ) -> Report:
         """Ingest files and folders. Files that cannot be read are in the report; the others are in the library.
 
-        Raises NotFound when there is nothing to ingest, and LibraryLocked when another process is writing.
+        ``progress`` is called from several threads, by one at a time. Raises NotFound when there is nothing to ingest,
+        and LibraryLocked when another process is writing.
         """
+        where = _paths(paths)
+        found = scan(where)
+        if not found.sources:
+            raise nothing_found(where, found)
+        return self._ingest(found, passwords, progress, dry_run=dry_run)
+
+    def sync(
+        self,
+        folders: str | Path | Iterable[str | Path],
+        *,
+        passwords: Sequence[str] = (),
+        progress: Callable[[Progress], None] = lambda _: None,
+        dry_run: bool = False,
+    ) -> Report:
+        """Make the library the mirror of folders: ingest what they hold, forget what is gone from them.
+
+        Documents from elsewhere stay. Raises NotFound for a folder that does not exist, and LibraryLocked.
+        """
+        where = _paths(folders)
+        for folder in where:
+            if not folder.is_dir():
+                raise NotFound(f"{folder} is not a folder.", "Nothing was changed. `ragapp remove` forgets a document.")
+        found = scan(where)
+        if dry_run:
+            report = self._ingest(found, passwords, progress, dry_run=True)
+            report.dropped = len(gone_from(where, found, self.catalog.files()))
+            return report
+        with self.catalog.writing():
+            report = self._ingest(found, passwords, progress)
+            # After the ingest: a file that was moved has taken its document along by now.
+            gone = gone_from(where, found, self.catalog.files())
+            if gone:
+                report.erased = self.forget(gone)
+                report.dropped = len(gone)
+        return report
+
+    def _ingest(
+        self, found: Found, passwords: Sequence[str], progress: Callable[[Progress], None], *, dry_run: bool = False
+    ) -> Report:
+        table = self.config.ingest
+        cores = os.cpu_count() or 1
+        settings = Settings(
+            table.seconds_per_page,
+            table.memory_mb,
+            Limits(pages=table.max_pages, expanded_bytes=table.max_mb << 20),
+            table.pdf,
+            table.ocr,
+            table.ocr_languages,
+            table.ocr_seconds_per_page,
+            cores,
+        )
+        if (table.ocr, table.ocr_languages) != ("auto", "auto"):
+            find_engine(table.ocr, table.ocr_languages)  # what is named and missing is said here, not file by file
         pipeline = Pipeline(
             self.catalog,
             self._make_chunker(),
             self._embedder,
             self._embedder.fingerprint,
-            self.config.ingest.seconds_per_page,
-            self.config.ingest.memory_mb,
+            settings,
+            table.workers or min(cores, MAX_WORKERS),
         )
-        each = [paths] if isinstance(paths, str | Path) else paths
-        where = [Path(path).expanduser() for path in each]
         if dry_run:
-            return pipeline.run(where, passwords, progress, dry_run=True)
+            return pipeline.run(found, passwords, progress, dry_run=True)
         with self.catalog.writing():
-            if self.catalog.embedder() != self._embedder.fingerprint:
-                self.catalog.set_embedder(self._embedder.fingerprint)
+            self._check_embedder()
+            self._note_makers(pipeline.chunker)
             try:
-                return pipeline.run(where, passwords, progress)
+                return pipeline.run(found, passwords, progress)
             finally:
-                self._publish()
+                # Training a large index takes minutes: not when the user has just stopped the run.
+                self._publish(train=sys.exception() is None)
 
-    def remove(self, document: str) -> list[Entry]:
-        """Forget a document, by its name or, under all its names, by its id. Returns what went; raises NotFound."""
+    def _note_makers(self, chunker: Chunker) -> None:
+        """Write down whose vectors and chunks the library is about to be given."""
+        if self.catalog.embedder() != self._embedder.fingerprint:
+            self.catalog.set_embedder(self._embedder.fingerprint)
+        before, now = self.catalog.chunked_by(), chunker_fingerprint(chunker)
+        if before != now:
+            # What is there keeps its chunks until a reindex, which has something to do whatever the settings say then.
+            self.catalog.set_chunker(MIXED if self.catalog.count_chunks() else now)
+
+    def reindex(self, *, progress: Callable[[Progress], None] = lambda _: None) -> Reindexed:
+        """Give everything the vectors of the embedder, and the chunks of the chunker, that the settings name.
+
+        No file is read: the library holds all texts. Other processes search the old vectors until all are there; a
+        stopped or killed reindex goes on where it was. Raises LibraryLocked when another process is writing.
+        """
+        with self.catalog.writing():
+            work = Reindex(self.catalog, self._make_chunker(), self._embedder, self._embedder.fingerprint)
+            receipt = work.run(progress)
+            if receipt.documents:
+                self._publish(fresh=True)
+        return receipt
+
+    def remove(self, document: str) -> Receipt:
+        """Forget a document, by its name or, under all its names, by its id. Raises NotFound; see ``forget``."""
         with self.catalog.writing():
             entries = self.catalog.entries()
             gone = [entry for entry in entries if document in (entry.document, entry.id)]
@@ -141,19 +231,51 @@ class Rag:
             ids = {entry.id for entry in gone} if document == gone[0].id else set()
             names = {entry.document for entry in gone}
             rows = self.catalog.files().values()
-            self.catalog.drop([row.uri for row in rows if row.name in names or row.document_id in ids])
-            self._publish()
-        return gone
+            return self.forget([row.uri for row in rows if row.name in names or row.document_id in ids])
+
+    def forget(self, uris: Sequence[str]) -> Receipt:
+        """Forget files and the documents that no other file stands for, and look whether a trace of them is left.
+
+        The library's file and its caches are written anew, which takes about as long as making the caches did.
+        Addresses that are not in the library are passed over. Raises LibraryLocked when another process is writing.
+        """
+        with self.catalog.writing():
+            return erase(self.catalog, uris, self._renew_caches)
+
+    def _renew_caches(self) -> None:
+        checkup.sweep_files(self.folder)
+        for cache in (self._vectors, self._lexicon):
+            cache.shelf.clear()
+        self._publish(fresh=True)
+
+    def export(self, file: str | Path, *, force: bool = False) -> Manifest:
+        """Write the library to one checksummed file, whatever others write meanwhile; see parcel.py.
+
+        Raises ConfigError when the file is there already, unless ``force``, and LibraryError for a full disk.
+        """
+        return pack(self.catalog, Path(file).expanduser(), force=force)
+
+    @staticmethod
+    def import_from(file: str | Path, library: str | Path | None = None) -> Manifest:
+        """Make an exported file the library in a folder (as in ``open``), which must hold no documents.
+
+        All of it or nothing: raises LibraryError for a damaged file, LibraryNewer, NotFound, and LibraryLocked.
+        """
+        return unpack(Path(file).expanduser(), _library_folder(library))
 
     def documents(self) -> list[Entry]:
         """What is in the library, by name."""
         return self.catalog.entries()
 
-    def _publish(self) -> None:
-        """Write the search caches to disk; where they cannot be written, searches make their own."""
-        for cache in (self._vectors, self._lexicon):
-            with suppress(OSError):
-                cache.publish()
+    def _publish(self, *, fresh: bool = False, train: bool = True) -> None:
+        """Write the search caches to disk; where they cannot be written, searches make their own.
+
+        ``fresh`` makes them from the catalog alone; ``train`` lets the vectors of a large library be clustered now.
+        """
+        with suppress(OSError):
+            self._vectors.publish(fresh=fresh, train=train)
+        with suppress(OSError):
+            self._lexicon.publish(fresh=fresh)
 
     def publish_caches(self) -> None:
         """Write the search caches to disk when they are behind and nobody else is writing; searches work either way."""
@@ -161,7 +283,8 @@ class Rag:
             return
         try:
             with self.catalog.writing():
-                self._publish()
+                # A search must not wait for it; the index does so in the background where there is time.
+                self._publish(train=False)
         except LibraryLocked:
             return
 
@@ -203,9 +326,18 @@ class Rag:
                 elif isinstance(event, Done):
                     timings["total"] = round(time.perf_counter() - started, 4)
                     citations = tuple(replace(c, boxes=self.boxes_of(c)) for c in event.answer.citations)
-                    yield Done(replace(event.answer, citations=citations, timings=timings))
+                    unread = self._unread(event.answer)
+                    yield Done(replace(event.answer, citations=citations, timings=timings, unread=unread))
                     return
                 yield event
+
+    def _unread(self, answer: Answer) -> dict[str, tuple[int, ...]]:
+        """Pages that could not be read and may hold what was asked for."""
+        pages = self.catalog.unread_pages()
+        found = {passage.chunk.document_id for passage in answer.passages}
+        concerned = pages.keys() if answer.finish_reason == "no_evidence" else pages.keys() & found
+        named = ((self.catalog.files_of(key), pages[key]) for key in concerned)
+        return {files[0].name: numbers for files, numbers in sorted(named, key=lambda pair: pair[0][0].name)}
 
     def flows(self) -> list[str]:
         """Names of the flows that can be asked for."""
@@ -218,26 +350,37 @@ class Rag:
         return self._boxes(found.passage.chunk.document_id, found.start, found.end)
 
     def _boxes(self, document_id: str, start: int, end: int) -> tuple[Box, ...]:
-        from ragapp.ingest.readers.pdf import boxes
-
-        if end <= start:
-            return ()
-        spans = []
-        for page, text in self.catalog.pages(document_id, start, end):
+        found: list[Box] = []
+        asked: list[PageSpan] = []
+        for page, text in self.catalog.pages(document_id, start, end) if end > start else ():
             left, right = max(start, page.start) - page.start, min(end, page.end) - page.start
             # The line end that closes every page's text is ours, not the page's.
             right = min(right, len(text) - 1)
-            if right > left:
-                spans.append((page.number, left, right, text[left:right]))
+            if right <= left:
+                continue
+            if page.words:
+                found += word_boxes(page, left, right)
+            else:
+                asked.append(PageSpan(page.number, left, right, text[left:right], page.runs))
+        if asked:
+            found += self._boxes_in_file(document_id, asked)
+        return tuple(sorted(found, key=lambda box: box.page))
+
+    def _boxes_in_file(self, document_id: str, spans: Sequence[PageSpan]) -> list[Box]:
+        """Boxes that the file itself must be asked for; none when it is not a PDF, gone, changed or encrypted."""
+        from ragapp.ingest.readers.pdfium import boxes
+
         for row in self.catalog.files_of(document_id):
             path = path_of(row.uri)
+            if path.suffix.lower() != ".pdf":
+                continue
             try:
                 stat = path.stat()
                 if (stat.st_size, stat.st_mtime_ns) == (row.bytes, row.mtime_ns):
-                    return tuple(boxes(path, (), spans))
+                    return boxes(path, (), spans)
             except (OSError, ReadError):
                 continue
-        return ()
+        return []
 
     def warm(self) -> None:
         """Load what an answer needs, so that the first question does not wait for it."""
@@ -249,21 +392,18 @@ class Rag:
         self._lexicon.follow()
 
     def doctor(self) -> Iterator[str]:
-        """A sentence for everything that is wrong with the library; none when all is well."""
-        yield from self.catalog.check()
-        chunks = {int(i) for i in self.catalog.chunk_ids()}
-        for cache in (self._vectors, self._lexicon):
-            for path in cache.shelf.damaged():
-                yield f"The cache {path.name} does not match its checksums; it is not used, and can be deleted."
+        """A sentence for everything that is wrong with the library; none when all is well. ``mend`` puts it right."""
+        with ExitStack() as stack:
             try:
-                ids = cache.ids()
-            except LibraryError as error:
-                yield error.message
-                continue
-            if ids != chunks:
-                yield f"The {cache.shelf.name} cache holds {len(ids)} chunks, the library {len(chunks)}."
+                stack.enter_context(self.catalog.writing())
+                alone = True
+            except LibraryError:
+                alone = False  # what seems to be left behind may be what somebody is just making
+            yield from checkup.look(self.folder, leftovers=alone)
+        yield from _cache_faults(self.catalog, (self._vectors, self._lexicon))
 
     def close(self) -> None:
+        self._vectors.close()
         self._lexicon.close()
         self.catalog.close()
 
@@ -290,11 +430,11 @@ class Rag:
 
     def _check_embedder(self) -> None:
         made_by, now = self.catalog.embedder(), self._embedder.fingerprint
-        if made_by not in (None, now) and len(self.catalog.chunk_ids()):
+        if made_by not in (None, now) and self.catalog.count_chunks():
             self.catalog.close()
             raise EmbedderChanged(
                 f"The library {self.folder} was made with the embedder {made_by}, and the settings name {now}.",
-                "Set [embedder] as it was, or ingest into a new library with --library DIR.",
+                "`ragapp reindex` gives it vectors of the new one; or set [embedder] as it was.",
             )
 
     def _made_tools(self) -> _Tools:
@@ -313,27 +453,19 @@ class Rag:
         return _Tools(self.config.answer.passages, retriever, self._make_reranker(), self._make_answerer())
 
     def _make_embedder(self) -> Any:
-        table = self.config.embedder
-        if table.name == "builtin":
-            settings.check_part_keys(table, "embedder")
-            return registry.build("embedder", "builtin", {"runtime": table.runtime, "batch_tokens": table.batch_tokens})
-        if registry.is_built_in("embedder", table.name) or ":" in table.name:
-            return _bridged(self._own_part("embedder", table))
-        from ragapp.embedders import SentenceTransformerEmbedder
-
-        return SentenceTransformerEmbedder(table.name)
+        return _embedder_of(self.config)
 
     def _make_chunker(self) -> Chunker:
         table = self.config.chunker
-        if table.name == "tokens":
-            settings.check_part_keys(table, "chunker")
-            given: Mapping[str, object] = {
-                "tokenizer": self._embedder, "tokens": table.tokens, "overlap": table.overlap
-            }  # fmt: skip
-            chunker: Chunker = registry.build("chunker", "tokens", given)
-            return chunker
-        own: Chunker = self._own_part("chunker", table)
-        return own
+        if not registry.is_built_in("chunker", table.name):
+            own: Chunker = self._own_part("chunker", table)
+            return own
+        settings.check_part_keys(table, "chunker")
+        # What somebody set must fit the chunker that was named; of the defaults it is given those that it takes.
+        values = {"tokenizer": self._embedder, "embedder": self._embedder, **table.model_dump(exclude={"name"})}
+        wanted = (registry.takes("chunker", table.name) & values.keys()) | (table.model_fields_set - {"name"})
+        chunker: Chunker = registry.build("chunker", table.name, {key: values[key] for key in sorted(wanted)})
+        return chunker
 
     def _make_reranker(self) -> Reranker:
         table = self.config.reranker
@@ -386,6 +518,133 @@ class Rag:
         return settings.given(table, self.config, kind)
 
 
+def mend(library: str | Path | None = None, config: Config | None = None, *, check: bool = False) -> Checkup:
+    """Check a library, which need not be one that can be opened, and put right what can be put right.
+
+    ``check`` only looks. What is lost is named; see checkup.py. Raises NotFound where there is no library,
+    LibraryNewer, LibraryLocked when another process is writing, and LibraryError when the disk is full or may not be
+    written.
+    """
+    folder, config = _library_folder(library), config or settings.load({})
+    if not (folder / FILE_NAME).exists() and not was_lost(folder):
+        Catalog(folder, create=False)  # says so
+    embedder = _embedder_of(config)
+    if check:
+        findings = _faults(folder, embedder.fingerprint, config, leftovers=_is_free(folder))
+        return _told(folder, findings, checkup.Mending())
+    mending = checkup.Mending()
+    with locked(folder):
+        findings = list(checkup.log_faults(folder))
+        checkup.set_log_aside(folder, mending)
+        findings += _faults(folder, embedder.fingerprint, config)
+        if findings:
+            checkup.mend(folder, checkup.Embedding(embedder.fingerprint, embedder.embed_documents), mending)
+            findings += _mend_caches(folder, embedder.fingerprint, config, mending)
+            left = _faults(folder, embedder.fingerprint, config)
+            findings += [f"This could not be mended: {line}" for line in left]
+    return _told(folder, findings, mending)
+
+
+def _told(folder: Path, findings: Sequence[str], mending: checkup.Mending) -> Checkup:
+    notes, count = checkup.notes(folder), checkup.count_documents(folder)
+    return Checkup(tuple(findings), tuple(mending.done), tuple(mending.lost), tuple(notes), count)
+
+
+def _faults(folder: Path, fingerprint: str, config: Config, *, leftovers: bool = True) -> list[str]:
+    """What is wrong with the library's file and its caches."""
+    # The log first: whoever opens the file passes over a damaged one, and deletes it.
+    if findings := list(checkup.log_faults(folder)):
+        return findings
+    checkup.upgrade(folder)
+    findings = list(checkup.look(folder, leftovers=leftovers))
+    try:
+        with _caches(folder, fingerprint, config) as (catalog, caches):
+            findings += [line for line in _cache_faults(catalog, caches) if line not in findings]
+    except LibraryError as error:
+        # Said already, unless it is something that only opening it shows.
+        findings += [] if findings else [error.message]
+    return findings
+
+
+def _mend_caches(folder: Path, fingerprint: str, config: Config, mending: checkup.Mending) -> list[str]:
+    """Make the search caches again where something is wrong with them, or with what they were made from; gives what
+    did not work."""
+    try:
+        with _caches(folder, fingerprint, config) as (catalog, caches):
+            if not (mending.rows_changed or mending.rewrite or list(_cache_faults(catalog, caches))):
+                return []
+            for cache in caches:
+                cache.shelf.clear()
+            if catalog.count_chunks():
+                for cache in caches:
+                    cache.publish(fresh=True)
+            mending.done.append("The search caches were made again.")
+            if mending.rewrite:
+                catalog.rewrite()
+                mending.done.append("The library's file was written anew, without what was removed.")
+    except (LibraryError, OSError) as error:
+        return [f"The search caches cannot be made: {error}"]
+    return []
+
+
+@contextmanager
+def _caches(folder: Path, fingerprint: str, config: Config) -> Iterator[tuple[Catalog, tuple[VectorIndex, Lexicon]]]:
+    """A library's file and its caches, whoever its embedder is. Raises LibraryError where it cannot be opened."""
+    catalog = Catalog(folder, create=False)
+    try:
+        made_by = catalog.embedder() or fingerprint
+        vectors, lexicon = VectorIndex(catalog, made_by, config.search.exact_up_to), Lexicon(catalog)
+        try:
+            yield catalog, (vectors, lexicon)
+        finally:
+            vectors.close()
+            lexicon.close()
+    finally:
+        catalog.close()
+
+
+def _cache_faults(catalog: Catalog, caches: Iterable[VectorIndex | Lexicon]) -> Iterator[str]:
+    for cache in caches:
+        for path in cache.shelf.damaged():
+            yield f"The cache {path.name} does not match its checksums; it is not used."
+        newest = cache.shelf.newest()
+        try:
+            if newest is None and catalog.count_chunks():
+                yield f"There is no {cache.shelf.name} cache; every search makes its own."
+            if newest is not None and catalog.changes(newest[0]) is None:
+                yield f"The cache {newest[1].name} is of another library; it is not used."
+            held, stored = cache.ids(), {int(i) for i in catalog.chunk_ids()}
+        except LibraryError as error:
+            yield error.message
+            continue
+        if held != stored:
+            yield f"The {cache.shelf.name} cache holds {len(held)} chunks, the library {len(stored)}."
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        with locked(folder):
+            return True
+    except LibraryError:
+        return False
+
+
+def _library_folder(library: str | Path | None) -> Path:
+    return Path(library or os.environ.get("RAGAPP_LIBRARY") or DEFAULT_LIBRARY).expanduser()
+
+
+def _embedder_of(config: Config) -> Any:
+    table = config.embedder
+    if table.name == "builtin":
+        settings.check_part_keys(table, "embedder")
+        return registry.build("embedder", "builtin", {"runtime": table.runtime, "batch_tokens": table.batch_tokens})
+    if registry.is_built_in("embedder", table.name) or ":" in table.name:
+        return _bridged(registry.build("embedder", table.name, settings.given(table, config, "embedder")))
+    from ragapp.embedders import SentenceTransformerEmbedder
+
+    return SentenceTransformerEmbedder(table.name)
+
+
 class _StoredText:
     """ports.Library over the catalog."""
 
@@ -409,6 +668,11 @@ class _StoredText:
     def page_parts(self, document_id: str, start: int, end: int) -> list[tuple[int, int, int]]:
         pages = self._catalog.pages(document_id, start, end)
         return [(page.number, max(start, page.start), min(end, page.end)) for page, _ in pages]
+
+
+def _paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    each = [paths] if isinstance(paths, str | Path) else paths
+    return [Path(path).expanduser() for path in each]
 
 
 def _bridged(part: Any) -> Any:

@@ -18,7 +18,13 @@ from ragapp.errors import ConfigError
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "reader": {"pdf": "ragapp.ingest.readers.pdf:PdfReader"},
-    "chunker": {"tokens": "ragapp.ingest.chunkers:TokenChunker"},
+    "chunker": {
+        "tokens": "ragapp.ingest.chunkers:TokenChunker",
+        "sentences": "ragapp.ingest.chunkers:SentenceChunker",
+        "headings": "ragapp.ingest.sections:SectionChunker",
+        "semantic": "ragapp.ingest.semantic:SemanticChunker",
+        "parent-child": "ragapp.ingest.parents:ParentChunker",
+    },
     "embedder": {
         "builtin": "ragapp.embedders:BuiltinEmbedder",
         "hashing": "ragapp.embedders:HashingEmbedder",
@@ -70,6 +76,11 @@ def build(kind: str, name: str, settings: Mapping[str, object]) -> Any:
             f"The {kind} {name!r} does not take these settings: {error}.", f"It is called as {name}{signature}."
         ) from None
     return factory(**settings)
+
+
+def takes(kind: str, name: str) -> frozenset[str]:
+    """The names of the settings that a class or function takes."""
+    return frozenset(inspect.signature(resolve(kind, name)).parameters)
 
 
 def _from_path(kind: str, path: str) -> Any:

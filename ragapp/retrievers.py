@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -66,6 +67,9 @@ class Hybrid:
 
     A second passage of a page counts SAME_PAGE of its score, a third the square of it: what is most likely on the page
     has been found, and another page may hold what it does not. The order does not depend on ``k``.
+
+    Where the chunks that are found have parents, each parent is one passage, in the place of its best chunk: with that
+    chunk's id, page and scores, and the text of the parent.
     """
 
     catalog: Catalog
@@ -94,10 +98,24 @@ class Hybrid:
             found_by = {ranker: ranks[ranker][chunk_id] for ranker in ranks if chunk_id in ranks[ranker]}
             page = (chunk.document_id, chunk.page)
             passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by)
-            if not any(is_same(passage, other) for other in passages):
+            # A chunk that says the same as a better one is no reason to read its parent either.
+            if not any(has_same_parent(passage, other) or is_same(passage, other) for other in passages):
                 on_page[page] += 1
                 passages.append(passage)
-        return sorted(passages, key=lambda passage: (-passage.score, passage.chunk.id))[:k]
+        best = sorted(passages, key=lambda passage: (-passage.score, passage.chunk.id))[:k]
+        return [self._to_be_read(passage) for passage in best]
+
+    def _to_be_read(self, passage: Passage) -> Passage:
+        """The passage with its parent's text; as it is where it has none, or its document was removed meanwhile."""
+        chunk = passage.chunk
+        if chunk.parent is None:
+            return passage
+        start, end = chunk.parent
+        pages = self.catalog.pages(chunk.document_id, start, end)
+        text = "".join(text[max(0, start - page.start) : end - page.start] for page, text in pages)
+        if len(text) != end - start:
+            return passage
+        return replace(passage, chunk=replace(chunk, text=text, start=start, end=end))
 
 
 def min_max(found: Mapping[str, Scores], weights: Mapping[str, float], depth: int) -> list[tuple[int, float]]:
@@ -143,6 +161,12 @@ def fusion(
     return fuse
 
 
+def has_same_parent(one: Passage, other: Passage) -> bool:
+    """Whether two passages would be read as one: they were found by chunks of one parent."""
+    a, b = one.chunk, other.chunk
+    return a.parent is not None and (a.document_id, a.parent) == (b.document_id, b.parent)
+
+
 def is_same(one: Passage, other: Passage) -> bool:
     """Whether two passages of one document overlap by half, or have nearly the same words."""
     a, b = one.chunk, other.chunk
@@ -153,8 +177,14 @@ def is_same(one: Passage, other: Passage) -> bool:
         return True
     if not 0.8 < len(a.text) / max(1, len(b.text)) < 1.25:
         return False
-    words, others = set(_WORD.findall(a.text.lower())), set(_WORD.findall(b.text.lower()))
+    words, others = _words(a.text), _words(b.text)
     return len(words & others) >= SAME_SHARE * max(1, len(words | others))
+
+
+@lru_cache(maxsize=256)
+def _words(text: str) -> frozenset[str]:
+    """The words of a text; kept, as every candidate of a search is compared with those before it."""
+    return frozenset(_WORD.findall(text.lower()))
 
 
 def _ordered(scores: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:

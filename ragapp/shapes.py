@@ -35,7 +35,7 @@ def citation_dict(citation: Citation) -> dict[str, Any]:
 
 
 def answer_dict(answer: Answer) -> dict[str, Any]:
-    """``{answer, citations, passages, finish_reason, timings, usage}``."""
+    """``{answer, citations, passages, finish_reason, timings, usage, unread}``."""
     return {
         "answer": answer.text,
         "citations": [citation_dict(citation) for citation in answer.citations],
@@ -47,6 +47,7 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
             "completion_tokens": answer.usage.completion_tokens,
             "total_tokens": answer.usage.prompt_tokens + answer.usage.completion_tokens,
         },
+        "unread": [{"document": name, "pages": list(pages)} for name, pages in answer.unread.items()],
     }
 
 

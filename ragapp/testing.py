@@ -15,10 +15,12 @@ from typing import cast, get_args
 
 import numpy as np
 
+from ragapp.catalog import embedded_text
 from ragapp.chat import ScriptedChat
 from ragapp.embedders import HashingEmbedder
 from ragapp.ports import Chunker, Embedder, Flow, Reranker, Tokenizer, Tools
 from ragapp.rerankers import KeepOrder
+from ragapp.text import trimmed
 from ragapp.types import (
     Answer,
     Chunk,
@@ -32,6 +34,7 @@ from ragapp.types import (
     Page,
     Passage,
     Query,
+    Table,
     Token,
 )
 
@@ -40,6 +43,7 @@ __all__ = [
     "HashingEmbedder",
     "ScriptedChat",
     "check_chunker",
+    "check_edit",
     "check_embedder",
     "check_events",
     "check_flow",
@@ -61,7 +65,13 @@ ALIKE = 0.999  # cosine of two vectors of one text; half precision differs a lit
 # -- doubles ---------------------------------------------------------------------------------------------------------
 
 
-def document_of(*pages: str, name: str = "sample.pdf", title: str = "", headings: Sequence[Heading] = ()) -> Document:
+def document_of(
+    *pages: str,
+    name: str = "sample.pdf",
+    title: str = "",
+    headings: Sequence[Heading] = (),
+    tables: Sequence[Table] = (),
+) -> Document:
     """A document with these texts as its pages, each closed by a line end as the readers do it."""
     texts = [f"{page}\n" for page in pages]
     starts = [sum(map(len, texts[:i])) for i in range(len(texts))]
@@ -73,6 +83,7 @@ def document_of(*pages: str, name: str = "sample.pdf", title: str = "", headings
         text="".join(texts),
         pages=tuple(Page(n, at, at + len(text)) for n, (at, text) in enumerate(zip(starts, texts, strict=True), 1)),
         headings=tuple(headings),
+        tables=tuple(tables),
     )
 
 
@@ -162,13 +173,20 @@ def _cosine(one: np.typing.NDArray[np.float64], other: np.typing.NDArray[np.floa
 def check_chunker(
     chunker: Chunker, documents: Iterable[Document], tokenizer: Tokenizer | None = None, *, complete: bool = True
 ) -> None:
-    """Chunks in order, each the document's own text at its span, on a page it touches.
+    """Chunks in order, each the document's own text at its span, on a page it touches, the same every time.
 
+    A row of one of the document's tables lies whole in a chunk, or is cut into chunks that hold nothing else. A
+    chunk's parent holds it and lies in the document. Where it has a fingerprint, it is not empty and stays the same.
     With ``tokenizer`` header and text must fit into what the embedder reads; with ``complete`` every character that is
     not white space must be in a chunk.
     """
+    if hasattr(chunker, "fingerprint"):
+        assert chunker.fingerprint, "The fingerprint is empty: it must name what decides the chunks."
+        assert chunker.fingerprint == chunker.fingerprint, "The fingerprint changes from one look to the next."
     for document in documents:
         chunks = list(chunker.chunk(document))
+        assert chunks == list(chunker.chunk(document)), f"The chunks of {document.uri} are others the second time."
+        _check_rows(document, chunks)
         covered = bytearray(len(document.text))
         last = (-1, -1)
         for chunk in chunks:
@@ -181,6 +199,10 @@ def check_chunker(
             last = (chunk.start, chunk.end)
             touched = [p.number for p in document.pages if p.start < chunk.end and p.end > chunk.start]
             assert chunk.page in touched, f"{where} says page {chunk.page}, and lies on {touched}."
+            if chunk.parent is not None:
+                left, right = chunk.parent
+                assert left <= chunk.start < chunk.end <= right, f"{where} is not in its parent at {left}-{right}."
+                assert 0 <= left < right <= len(document.text), f"{where} has a parent outside the text."
             covered[chunk.start : chunk.end] = b"\1" * (chunk.end - chunk.start)
             if tokenizer is not None:
                 size = len(tokenizer.spans(f"{chunk.header}\n{chunk.text}"))
@@ -189,6 +211,23 @@ def check_chunker(
         if complete:
             lost = next((i for i, c in enumerate(document.text) if not c.isspace() and not covered[i]), None)
             assert lost is None, f"The character {lost} of {document.uri} is in no chunk."
+
+
+def _check_rows(document: Document, chunks: Sequence[Chunk]) -> None:
+    for left, right in (row for table in document.tables for row in table.rows):
+        start, end = next(trimmed(document.text, left, right), (left, left))
+        touching = [chunk for chunk in chunks if chunk.start < end and chunk.end > start]
+        whole = any(chunk.start <= start and end <= chunk.end for chunk in touching)
+        cut = all(start <= chunk.start and chunk.end <= end for chunk in touching)
+        assert whole or cut, f"The row at {left}-{right} of {document.uri} is cut, and shares a chunk with other text."
+
+
+def check_edit(chunker: Chunker, before: Document, after: Document, share: float = 0.8) -> None:
+    """An edit leaves at least this share of what was embedded as it was, so that little is embedded anew."""
+    kept = {embedded_text(chunk) for chunk in chunker.chunk(after)}
+    texts = [embedded_text(chunk) for chunk in chunker.chunk(before)]
+    same = sum(text in kept for text in texts)
+    assert same >= share * len(texts), f"Of {len(texts)} chunks of {before.uri} an edit left {same} as they were."
 
 
 def check_flow(flow: Flow, tools: Tools, query: Query) -> Answer:

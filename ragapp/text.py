@@ -2,13 +2,13 @@
 
 Sentence ends follow the punctuation of English and Chinese. A line break inside a paragraph is white space; an empty
 line, or a line that ends clearly short of a full sentence before a line that begins like a heading or list item,
-ends a sentence.
+ends a sentence. A line with tabs between its words is the row of a table, and a sentence of its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 SOFT_HYPHEN = "\u00ad"
@@ -68,13 +68,30 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tup
     The spans hold every character that is not white space.
     """
     end = len(text) if end is None else end
-    for block_start, block_end in _blocks(text, start, end):
-        yield from _sentences_of_block(text, block_start, block_end)
+    rows = dict(_table_rows(text, start, end))
+    for block_start, block_end in _blocks(text, start, end, rows):
+        if rows.get(block_start) == block_end:
+            yield from trimmed(text, block_start, block_end)
+        else:
+            yield from _sentences_of_block(text, block_start, block_end)
 
 
-def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Spans that no sentence crosses: paragraphs, list items, headings."""
+def _table_rows(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Spans of the lines whose words are set apart by tabs; a tab behind a list item's mark or at an end sets none."""
+    at = text.find("\t", start, end)
+    while at >= 0:
+        left = max(start, text.rfind("\n", start, at) + 1)
+        right = text.find("\n", at, end)
+        right = end if right < 0 else right
+        if "\t" in _BULLET.sub("", text[left:right].strip(), count=1):
+            yield left, left + len(text[left:right].rstrip())
+        at = text.find("\t", right, end)
+
+
+def _blocks(text: str, start: int, end: int, rows: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Spans that no sentence crosses: paragraphs, list items, headings, rows."""
     cuts = [match.start() for match in _BLANK_LINE.finditer(text, start, end)]
+    cuts += [border for row in rows.items() for border in row]
     for match in _LINE_BREAK.finditer(text, start, end):
         line = text[max(start, text.rfind("\n", start, match.start()) + 1) : match.start()]
         follows = text[match.end() : min(match.end() + 12, end)]

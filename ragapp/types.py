@@ -172,7 +172,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``timings`` are seconds by step, plus ``first_token`` and ``total`` from the start of the flow."""
+    """``timings`` are seconds by step, plus ``first_token`` and ``total`` from the start of the flow.
+
+    ``unread`` are pages that could not be read, by document: those of the documents that were found, or of all
+    documents where no answer was found. The answer may stand there.
+    """
 
     text: str
     citations: tuple[Citation, ...]
@@ -180,6 +184,7 @@ class Answer:
     finish_reason: FinishReason
     usage: Usage = Usage()
     timings: Mapping[str, float] = field(default_factory=dict)
+    unread: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

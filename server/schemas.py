@@ -185,17 +185,29 @@ class CitationOut(BaseModel):
         )
 
 
+class UnreadOut(BaseModel):
+    """Pages of a document that could not be read: what was asked for may stand there."""
+
+    document: str
+    pages: list[int]
+
+
 class Outcome(BaseModel):
     """The end of an answer, in our words."""
 
     finish_reason: Literal["stop", "length", "no_evidence", "cancelled"]
     citations: list[CitationOut]
     timings: dict[str, float]
+    unread: list[UnreadOut]
 
     @classmethod
     def of(cls, answer: Answer) -> Outcome:
-        citations = [CitationOut.of(citation) for citation in answer.citations]
-        return cls(finish_reason=answer.finish_reason, citations=citations, timings=dict(answer.timings))
+        return cls(
+            finish_reason=answer.finish_reason,
+            citations=[CitationOut.of(citation) for citation in answer.citations],
+            timings=dict(answer.timings),
+            unread=[UnreadOut(document=name, pages=list(pages)) for name, pages in answer.unread.items()],
+        )
 
 
 class OutcomeWithPassages(Outcome):
@@ -247,6 +259,7 @@ class ChatCompletion(BaseModel):
                 "finish_reason": "stop",
                 "citations": [EXAMPLE_CITATION],
                 "timings": {"search": 0.01, "first_token": 0.02, "total": 0.03},
+                "unread": [{"document": "Pump manual.pdf", "pages": [3, 4]}],
                 "passages": [EXAMPLE_PASSAGE],
             },
         }

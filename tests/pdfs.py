@@ -115,10 +115,11 @@ def folder(root: Path, count: int, *, pages: int = 1) -> Path:
 
 def recursive_page_tree() -> bytes:
     """A page tree whose only kid is itself."""
-    return _assembled([b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"])
+    return assembled([b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"])
 
 
-def _assembled(objects: Sequence[bytes]) -> bytes:
+def assembled(objects: Sequence[bytes]) -> bytes:
+    """A PDF of these objects, numbered from 1; the first is its catalog."""
     out = b"%PDF-1.4\n"
     places = []
     for number, body in enumerate(objects, 1):

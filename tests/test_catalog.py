@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ragapp import catalog as catalog_module
 from ragapp.catalog import Catalog, Generation, embedded_text, text_hash
+from ragapp.checkup import look
 from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.testing import document_of
 from ragapp.types import Chunk, Document, Heading
@@ -80,7 +82,7 @@ def test_a_document_comes_back_as_it_was_put(catalog: Catalog) -> None:
     ]
     entry = catalog.entries()[0]
     assert (entry.document, entry.pages, entry.chunks, entry.pages_without_text) == ("deep/ä 1.pdf", 3, 2, 1)
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
 
 
 def test_pages_of_a_span(catalog: Catalog) -> None:
@@ -107,7 +109,7 @@ def test_put_is_all_or_nothing(catalog: Catalog) -> None:
     assert contents(catalog) == before
     assert catalog.generation() == generation
     assert sql(catalog, "SELECT count(*) FROM vectors") == [(2,)]
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
 
 
 def test_a_name_that_is_taken_changes_nothing(catalog: Catalog) -> None:
@@ -117,7 +119,7 @@ def test_a_name_that_is_taken_changes_nothing(catalog: Catalog) -> None:
     with pytest.raises(LibraryError):
         catalog.put(other, B, chunks_of(B), vectors_of(chunks_of(B)), FINGERPRINT)
     assert names(catalog) == ["a.pdf"]
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
 
 
 def test_a_changed_file_replaces_its_document(catalog: Catalog) -> None:
@@ -127,7 +129,7 @@ def test_a_changed_file_replaces_its_document(catalog: Catalog) -> None:
     assert names(catalog) == ["a.pdf"]
     assert not catalog.has_document(A.id)
     assert not old & set(catalog.chunk_ids().tolist())
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
 
 
 def test_a_changed_file_keeps_the_vectors_of_the_texts_it_kept(catalog: Catalog) -> None:
@@ -143,7 +145,7 @@ def test_the_same_document_put_again(catalog: Catalog) -> None:
     before = contents(catalog)
     put(catalog, A, "a.pdf")
     assert contents(catalog) == before
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
 
 
 def test_one_document_under_two_names(catalog: Catalog) -> None:
@@ -168,7 +170,7 @@ def test_an_alias_lets_go_of_what_the_file_stood_for(catalog: Catalog) -> None:
     catalog.alias(row(B, "a.pdf"))
     assert not catalog.has_document(A.id)
     assert names(catalog) == ["a.pdf", "b.pdf"]
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
 
 
 def test_vectors_go_with_the_last_chunk_that_uses_them(catalog: Catalog) -> None:
@@ -286,7 +288,7 @@ def test_a_damaged_file_is_said_to_be_damaged(catalog: Catalog) -> None:
     def use() -> None:
         damaged = Catalog(catalog.folder)
         try:
-            assert list(damaged.check())
+            assert list(look(damaged.folder))
             contents(damaged)
         finally:
             damaged.close()
@@ -370,18 +372,18 @@ def test_only_one_process_writes(catalog: Catalog) -> None:
 # -- the check-up ----------------------------------------------------------------------------------------------------
 
 DAMAGE = {
-    "chunk text": ("UPDATE chunks SET text = 'Apples are blue' WHERE id = 1", "not the text at its place"),
-    "chunk span": ("UPDATE chunks SET start = start + 1 WHERE id = 2", "not the text at its place"),
+    "chunk text": ("UPDATE chunks SET text = 'Apples are blue' WHERE id = 1", "chunk 1 does not match its checksum"),
+    "chunk span": ("UPDATE chunks SET start = start + 1 WHERE id = 2", "chunk 2 does not match its checksum"),
     "chunk header": ("UPDATE chunks SET header = 'x' WHERE id = 1", "does not match its checksum"),
     "no vector": ("DELETE FROM vectors WHERE hash = (SELECT hash FROM chunks WHERE id = 1)", "has no vector"),
-    "short vector": ("UPDATE vectors SET vector = substr(vector, 1, 124)", "is damaged"),
-    "odd vector": ("UPDATE vectors SET vector = substr(vector, 1, 127)", "is damaged"),
-    "infinite vector": ("UPDATE vectors SET vector = x'" + "0000807f" * 32 + "'", "is damaged"),
-    "page text": ("UPDATE pages SET text = 'x' || text WHERE number = 1", "do not join"),
-    "lost page": ("DELETE FROM pages WHERE number = 1", "do not join"),
+    "short vector": ("UPDATE vectors SET vector = substr(vector, 1, 124)", "1 vectors are damaged"),
+    "odd vector": ("UPDATE vectors SET vector = substr(vector, 1, 127)", "1 vectors are damaged"),
+    "infinite vector": ("UPDATE vectors SET vector = x'" + "0000807f" * 32 + "'", "1 vectors are damaged"),
+    "page text": ("UPDATE pages SET text = 'x' || text WHERE number = 1", "page 1 does not match its checksum"),
+    "lost page": ("DELETE FROM pages WHERE number = 1", "it has 1 pages instead of 2"),
     "lost file": ("DELETE FROM files", "belongs to no file"),
     "lost document": ("DELETE FROM documents", "gone"),
-    "lost pages": ("DELETE FROM pages", "not the text at its place"),
+    "lost pages": ("DELETE FROM pages", "it has 0 pages instead of 2"),
 }
 
 
@@ -389,7 +391,7 @@ DAMAGE = {
 def test_check_finds_damage(catalog: Catalog, kind: str) -> None:
     put(catalog, A, "a.pdf")
     put(catalog, document_of("Cherries.", name="c.pdf"), "c.pdf")
-    assert list(catalog.check()) == []
+    assert list(look(catalog.folder)) == []
     statement, said = DAMAGE[kind]
     where = " AND " if "WHERE" in statement else " WHERE "
     if kind.endswith(" vector") and kind != "no vector":
@@ -397,7 +399,7 @@ def test_check_finds_damage(catalog: Catalog, kind: str) -> None:
     elif kind in {"page text", "lost page", "lost pages"}:
         statement += f"{where}document_id = '{A.id}'"
     sql(catalog, statement)
-    assert any(said in line for line in catalog.check()), list(catalog.check())
+    assert any(said in line for line in look(catalog.folder)), list(look(catalog.folder))
 
 
 def test_vectors_of_different_widths_are_refused(catalog: Catalog) -> None:
@@ -407,8 +409,142 @@ def test_vectors_of_different_widths_are_refused(catalog: Catalog) -> None:
         catalog,
         "UPDATE vectors SET vector = substr(vector, 1, 120) WHERE hash = (SELECT hash FROM chunks WHERE id = 1)",
     )
-    with pytest.raises(LibraryError, match="not all of one width"):
+    with pytest.raises(LibraryError, match="a vector does not match its checksum"):
         catalog.chunk_vectors(FINGERPRINT)
+
+
+# -- damage is noticed where it is read ------------------------------------------------------------------------------
+
+READS: dict[str, Callable[[Catalog], object]] = {
+    "chunks": lambda c: c.chunks([1, 2]),
+    "pages": lambda c: c.pages(A.id, 0, len(A.text)),
+    "document": lambda c: c.document(A.id),
+    "entries": lambda c: c.entries(),
+    "files": lambda c: c.files(),
+    "files of": lambda c: c.files_of(A.id),
+    "ids": lambda c: c.chunk_ids(),
+    "texts": lambda c: list(c.index_texts()),
+    "some texts": lambda c: list(c.index_texts([1, 2])),
+    "vectors": lambda c: c.chunk_vectors(FINGERPRINT),
+    "some vectors": lambda c: c.chunk_vectors(FINGERPRINT, [1, 2]),
+    "vector batches": lambda c: list(c.vector_batches(FINGERPRINT, 1)),
+    "generation": lambda c: c.generation(),
+    "embedder": lambda c: c.embedder(),
+}
+VECTORS = ("vectors", "some vectors", "vector batches")
+WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
+    "chunk text": ("UPDATE chunks SET text = text || '.' WHERE id = 1", ("chunks", "texts", "some texts")),
+    "chunk page": ("UPDATE chunks SET page = 9 WHERE id = 1", ("chunks", "texts")),
+    "chunk start": ("UPDATE chunks SET start = 1, end = end + 1 WHERE id = 1", ("chunks", "texts")),
+    "chunk number": ("UPDATE chunks SET id = 99 WHERE id = 1", ("chunks", "texts", "some texts", "some vectors")),
+    "chunk gone": ("DELETE FROM chunks WHERE id = 1", ("chunks", "ids", "texts", "some texts", *VECTORS)),
+    "chunk's hash": ("UPDATE chunks SET hash = x'00' WHERE id = 1", ("chunks", "texts", *VECTORS)),
+    "title": ("UPDATE documents SET title = 'x'", ("chunks", "document", "entries", "pages")),
+    "document gone": ("DELETE FROM documents", ("chunks", "entries")),
+    "name": ("UPDATE files SET name = 'x'", ("chunks", "files", "files of", "entries")),
+    "file gone": ("DELETE FROM files", ("chunks", "files", "entries")),
+    "page text": ("UPDATE pages SET text = 'B' || substr(text, 2) WHERE number = 1", ("pages", "document")),
+    "page gone": ("DELETE FROM pages WHERE number = 1", ("pages", "document")),
+    "last page gone": ("DELETE FROM pages WHERE number = 2", ("pages", "document")),
+    "page elsewhere": ("UPDATE pages SET start = start + 1000 WHERE number = 2", ("pages", "document")),
+    "heading": ("UPDATE headings SET title = 'x'", ("document",)),
+    "heading gone": ("DELETE FROM headings", ("document",)),
+    "vector": ("UPDATE vectors SET vector = zeroblob(128)", VECTORS),
+    "vector of another text": (
+        "UPDATE vectors SET vector = (SELECT vector FROM vectors ORDER BY hash LIMIT 1),"
+        " crc = (SELECT crc FROM vectors ORDER BY hash LIMIT 1)",
+        VECTORS,
+    ),
+    "vector gone": ("DELETE FROM vectors", VECTORS),
+    "stamp": ("UPDATE generations SET stamp = 'x'", ("generation",)),
+    "generations gone": ("DELETE FROM generations", ("generation",)),
+    "fingerprint": ("UPDATE meta SET value = 'x' WHERE key = 'embedder'", ("embedder",)),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_damaged_is_refused_where_it_is_read(catalog: Catalog, kind: str) -> None:
+    document = replace(A, headings=(Heading(1, "Apples", 0),))
+    put(catalog, document, "a.pdf")
+    for read in READS.values():
+        read(catalog)
+    statement, concerned = WRONG[kind]
+    sql(catalog, statement)
+    for name in concerned:
+        with pytest.raises(LibraryError, match="damaged") as caught:
+            READS[name](catalog)
+        assert "ragapp doctor" in caught.value.hint
+
+
+def test_chunks_that_were_dropped_a_moment_ago_are_no_damage(catalog: Catalog) -> None:
+    put(catalog, A, "a.pdf")
+    put(catalog, B, "b.pdf")
+    catalog.drop([row(A, "a.pdf").uri])
+    assert set(catalog.chunks([1, 2, 3, 4])) == {3, 4}
+    assert catalog.pages(A.id, 0, 5) == []
+
+
+# -- older formats ---------------------------------------------------------------------------------------------------
+
+FORMAT_1 = Path(__file__).with_name("format1.sql").read_text(encoding="utf-8")
+
+
+def format_1(folder: Path, *damage: str) -> Path:
+    """A library as ragapp 0.1.0 made it."""
+    folder.mkdir()
+    db = sqlite3.connect(folder / "library.sqlite")
+    db.executescript(FORMAT_1)
+    for statement in damage:
+        db.execute(statement)
+    db.commit()
+    db.close()
+    return folder
+
+
+def test_a_library_of_format_1_is_brought_up_to_date(tmp_path: Path) -> None:
+    old = Catalog(format_1(tmp_path / "old"), create=False)
+    assert names(old) == ["a.pdf", "copy.pdf", "deep/b.pdf"]
+    assert list(look(old.folder)) == []
+    first = old.document(A.id)
+    assert (first.text, first.headings, first.pages) == (A.text, (Heading(1, "Apples", 0),), A.pages)
+    assert [chunk.header for chunk in old.chunks_of(A.id)] == ["a › Apples", "a › Apples"]
+    assert len(old.chunk_vectors(FINGERPRINT)[0]) == 4
+    put(old, B, "new.pdf")
+    assert int(max(old.chunk_ids())) == 7, "5 was given to a document that is gone"
+    old.drop([row(A, "a.pdf").uri])
+    assert list(look(old.folder)) == []
+    old.close()
+    again = Catalog(tmp_path / "old")
+    assert names(again) == ["copy.pdf", "deep/b.pdf", "new.pdf"]
+    again.close()
+
+
+def test_what_was_damaged_before_there_were_seals_is_found(tmp_path: Path) -> None:
+    folder = format_1(tmp_path / "old", "UPDATE chunks SET text = 'Apples are blue.' WHERE id = 1")
+    old = Catalog(folder)
+    assert any("a.pdf" in line for line in look(folder))
+    with pytest.raises(LibraryError, match="damaged"):
+        old.chunks([1])
+    assert old.chunks([2])
+    old.close()
+
+
+def test_an_older_library_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = format_1(tmp_path / "old")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(LibraryError, match="older ragapp"):
+        Catalog(folder)
+
+
+def test_a_file_that_is_gone_is_not_taken_for_a_new_library(catalog: Catalog) -> None:
+    put(catalog, A, "a.pdf")
+    catalog.close()
+    (catalog.folder / "cache" / "vectors-1-a").mkdir(parents=True)
+    (catalog.folder / "cache" / "vectors-1-a" / "mark.json").write_text("{}")
+    for damage in (lambda: catalog.path.write_bytes(b""), catalog.path.unlink):
+        damage()
+        with pytest.raises(LibraryError, match="is gone"):
+            Catalog(catalog.folder)
 
 
 # -- anything in any order -------------------------------------------------------------------------------------------
@@ -477,7 +613,7 @@ class Library(RuleBasedStateMachine):
 
     @invariant()
     def has_exactly_the_vectors_it_needs(self) -> None:
-        assert list(self.catalog.check()) == []
+        assert list(look(self.catalog.folder)) == []
         needed = {key for d in self.files.values() for key in vectors_of(chunks_of(d))}
         assert {key for (key,) in sql(self.catalog, "SELECT hash FROM vectors")} == needed
 

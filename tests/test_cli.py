@@ -72,7 +72,7 @@ def test_ingest_reports_every_file_and_keeps_what_is_unchanged(docs: Path, tmp_p
 
 def test_ingest_for_people_talks_on_stderr_and_says_what_failed(docs: Path, tmp_path: Path) -> None:
     done = ragapp("ingest", docs, "--library", tmp_path / "l")
-    assert done.stdout.startswith("3 added, 0 changed, 0 unchanged, 1 failed; 4 pages, ")
+    assert done.stdout.startswith("3 added, 0 changed, 0 unchanged, 1 failed; 4 pages in ")
     assert "pages/s" in done.stdout
     assert "error: broken.pdf is not a PDF." in done.stderr
     assert "hint: " in done.stderr
@@ -112,7 +112,7 @@ def test_ask_streams_quotes_with_pages(library: Path) -> None:
 
 def test_ask_as_json_has_every_member(library: Path) -> None:
     answer = json.loads(ragapp("ask", "保修期是多久？", "--library", library, "--json").stdout)
-    assert set(answer) == {"answer", "citations", "passages", "finish_reason", "timings", "usage"}
+    assert set(answer) == {"answer", "citations", "passages", "finish_reason", "timings", "usage", "unread"}
     first = answer["citations"][0]
     assert set(first) == {"marker", "document", "page", "quote", "state", "boxes"}
     assert (first["document"], first["state"]) == ("手册/保修.pdf", "verified")
@@ -165,11 +165,46 @@ def test_doctor(docs: Path, tmp_path: Path) -> None:
     well = ragapp("doctor", "--offline", "--library", library)
     assert (well.returncode, well.stderr) == (0, "")
     assert "All is well: 3 documents, no connection outside this machine." in well.stdout
-    cache = next((library / "cache").glob("vectors-*")) / "flat.faiss"
+    cache = next((library / "cache").glob("vectors-*/*.faiss"))
     cache.write_bytes(cache.read_bytes()[:-1] + b"?")
     ill = ragapp("doctor", "--library", library, "--json")
     assert ill.returncode == 1
-    assert "does not match its checksums" in json.loads(ill.stdout)["findings"][0]
+    told = json.loads(ill.stdout)
+    assert "does not match its checksums" in told["findings"][0]
+    assert (told["well"], told["documents"], told["mended"]) == (False, 3, ["The search caches were made again."])
+    assert ragapp("doctor", "--library", library).returncode == 0
+
+
+def test_doctor_opens_what_nothing_else_can(docs: Path, tmp_path: Path) -> None:
+    library = tmp_path / "l"
+    ragapp("ingest", docs, "--library", library)
+    path = library / "library.sqlite"
+    path.write_bytes(b"broken" + path.read_bytes()[6:])
+    refused = ragapp("search", "litres", "--library", library)
+    assert refused.returncode == 1
+    assert "ragapp doctor" in refused.stderr
+    only_looked = ragapp("doctor", "--check", "--library", library)
+    assert (only_looked.returncode, "mended" in only_looked.stdout) == (1, False)
+    mended = ragapp("doctor", "--library", library)
+    assert mended.returncode == 1
+    assert "mended: A fresh library file was made" in mended.stdout
+    again = ragapp("doctor", "--library", library)
+    assert again.returncode == 0
+    assert "note: " in again.stdout
+    assert "pump.pdf" in ragapp("search", "litres", "--library", library).stdout
+
+
+def test_export_and_import(docs: Path, tmp_path: Path) -> None:
+    ragapp("ingest", docs, "--library", tmp_path / "l")
+    out = ragapp("export", tmp_path / "file", "--library", tmp_path / "l")
+    assert (out.returncode, out.stdout.startswith("Exported 3 documents")) == (0, True)
+    assert ragapp("export", tmp_path / "file", "--library", tmp_path / "l").returncode == 2
+    assert ragapp("export", tmp_path / "file", "--force", "--library", tmp_path / "l").returncode == 0
+    back = ragapp("import", tmp_path / "file", "--library", tmp_path / "m", "--json")
+    assert json.loads(back.stdout)["documents"] == 3
+    question = ("search", "How many litres?", "--json", "--library")
+    assert ragapp(*question, tmp_path / "m").stdout == ragapp(*question, tmp_path / "l").stdout
+    assert ragapp("import", tmp_path / "file", "--library", tmp_path / "m").returncode == 1
 
 
 def test_chat_goes_on_after_a_wrong_question(library: Path) -> None:

@@ -13,8 +13,9 @@ from ragapp.ingest.headings import (
     Line,
     body_size,
     clean_name,
+    depth_of,
     from_outline,
-    from_sizes,
+    from_type,
     is_meaningful,
     title_of,
 )  # fmt: skip
@@ -41,7 +42,7 @@ def test_larger_lines_are_headings_and_sizes_are_levels() -> None:
         [("Annual Report", 24.0), BODY, ("Results", 16.0), BODY, ("Cash flows", 12.0), BODY],
         [("Outlook", 16.0), BODY, ("Risks", 12.0), BODY],
     )
-    found = from_sizes(lines, text)
+    found = from_type(lines, text)
     assert [(h.level, h.title) for h in found] == [
         (1, "Annual Report"), (1, "Results"), (2, "Cash flows"), (1, "Outlook"), (2, "Risks"),
     ]  # fmt: skip
@@ -50,7 +51,7 @@ def test_larger_lines_are_headings_and_sizes_are_levels() -> None:
 
 def test_lines_of_one_heading_are_joined() -> None:
     text, lines, _ = laid_out([("A heading that", 16.0), ("goes on", 16.0), BODY])
-    assert [h.title for h in from_sizes(lines, text)] == ["A heading that goes on"]
+    assert [h.title for h in from_type(lines, text)] == ["A heading that goes on"]
 
 
 def test_what_is_no_heading() -> None:
@@ -58,13 +59,84 @@ def test_what_is_no_heading() -> None:
     text, lines, _ = laid_out(
         running, running, running, running, [("12", 20.0), BODY], [("x" * 200, 20.0), BODY], [("Slightly", 10.5), BODY]
     )
-    assert from_sizes(lines, text) == ()
-    assert from_sizes([], "") == ()
+    assert from_type(lines, text) == ()
+    assert from_type([], "") == ()
 
 
 def test_a_line_repeated_within_a_page_or_two_is_still_a_heading() -> None:
     text, lines, _ = laid_out([("Example", 14.0), BODY, ("Example", 14.0), BODY, ("Example", 14.0), BODY] * 2)
-    assert len(from_sizes(lines, text)) == 6
+    assert len(from_type(lines, text)) == 6
+
+
+def lined(*rows: tuple[str, float, bool, bool]) -> tuple[str, list[Line]]:
+    """A text of lines ``(words, size, bold, alone)`` on one page."""
+    text, lines = "", []
+    for words, size, bold, alone in rows:
+        lines.append(Line(len(text), len(text) + len(words), size, 0, bold, alone))
+        text += f"{words}\n\n" if alone else f"{words}\n"
+    return text, lines
+
+
+PLAIN = [("Plain words that fill a line of the body text.", 10.0, False, False)] * 8
+
+
+def titles(*rows: tuple[str, float, bool, bool]) -> list[tuple[int, str]]:
+    text, lines = lined(*rows)
+    return [(h.level, h.title) for h in from_type(lines, text)]
+
+
+def test_bold_lines_that_stand_alone_are_headings() -> None:
+    assert titles(*PLAIN, ("Cash flows", 10.0, True, True), *PLAIN) == [(1, "Cash flows")]
+    for words, bold, alone in [("Cash flows", False, True), ("Cash flows", True, False), ("Cash flows.", True, True),
+                               ("Amount:", True, True), ("b" * 90, True, True), ("• An item", True, True)]:  # fmt: skip
+        assert titles(*PLAIN, (words, 10.0, bold, alone), *PLAIN) == []
+
+
+def test_where_much_is_bold_weight_says_nothing() -> None:
+    assert titles(*[("Bold words that fill a line", 10.0, True, True)] * 4, *PLAIN) == []
+
+
+def test_numbers_give_the_levels() -> None:
+    rows = [("2 Results", 13.0, True, True), *PLAIN, ("2.1 Cash flows", 10.0, True, False), *PLAIN,
+            ("2.1.1 In detail", 10.5, False, True), *PLAIN, ("Annexes", 13.0, True, True), *PLAIN,
+            ("第三章 总结", 10.5, False, True), *PLAIN]  # fmt: skip
+    assert titles(*rows) == [
+        (1, "2 Results"), (2, "2.1 Cash flows"), (3, "2.1.1 In detail"), (1, "Annexes"), (1, "第三章总结"),
+    ]  # fmt: skip
+
+
+def test_numbered_lines_of_the_bodys_type_are_no_headings() -> None:
+    assert titles(*PLAIN, ("1 Apples and pears", 10.0, False, False), *PLAIN) == []
+
+
+def test_where_all_type_is_alike_numbers_that_count_on_are_headings() -> None:
+    def alone(words: str) -> tuple[str, float, bool, bool]:
+        return words, 10.0, False, True
+
+    listed = [alone("1. Introduction . . . . . . 3"), alone("2. Terms . . . . . . . . 4")]
+    sections = [alone(words) for words in ("1. Introduction", "1.1. Terms", "2. Streams", "4. Frames", "4.1. Types")]
+    text = [row for section in sections for row in (section, *PLAIN)]
+    assert [title for _, title in titles(*listed, *text)] == [words for words, *_ in sections]
+    assert titles(*text[:18]) == []
+    # An item of a list inside a section is no section.
+    assert (1, "1. Open the door") not in titles(*text, alone("1. Open the door"))
+    assert len(titles(*text)) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "depth"),
+    [("1 Scope", 1), ("1.2 Scope", 2), ("A.1 Scope", 2), ("Article 5", 1), ("Appendix A", 1), ("Section 3.1 Of it", 2),
+     ("第三章", 1), ("第二节 定义", 2), ("第5条", 3), ("IV. Discussion", 2), ("一、总则", 1), ("（二）范围", 2),
+     ("2018 Results", 0), ("3 1/2", 0), ("Scope", 0), ("Particles 5", 0)],
+)  # fmt: skip
+def test_depth(words: str, depth: int) -> None:
+    assert depth_of(words) == depth
+
+
+def test_a_table_of_contents_is_not_taken_for_headings() -> None:
+    rows = [(f"{n} Chapter of things {n * 7}", 12.0, True, True) for n in range(1, 7)]
+    assert titles(*rows, *PLAIN) == []
+    assert titles(("Chapter one .......... 5", 14.0, False, True), *PLAIN) == []
 
 
 def test_body_size_is_what_most_characters_have() -> None:
@@ -90,7 +162,7 @@ LINES = st.lists(
 @given(LINES)
 def test_headings_are_in_order_inside_the_text(pages: list[list[tuple[str, float]]]) -> None:
     text, lines, _ = laid_out(*pages)
-    found = from_sizes(lines, text)
+    found = from_type(lines, text)
     starts = [h.start for h in found]
     assert starts == sorted(set(starts))
     assert all(1 <= h.level <= 3 and 2 <= len(h.title) <= 120 and 0 <= h.start < len(text) for h in found)

@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ from ragapp import Rag
 from ragapp.catalog import FileRow
 from ragapp.errors import LibraryError, NotFound, ReadError
 from ragapp.ingest.plan import plan, unique_names
-from ragapp.ingest.reading import ReadingProcess
+from ragapp.ingest.reading import ReadingProcess, Settings
 from ragapp.ingest.report import Progress, Report
 from ragapp.ingest.scan import Source, scan
+from ragapp.ports import Tools
 from ragapp.testing import HashingEmbedder
-from ragapp.types import Document
+from ragapp.types import Answer, Document, Done, Event, Query
 from tests import pdfs
 from tests.pdfs import Picture
 
@@ -58,7 +60,7 @@ def later(path: Path) -> None:
 
 
 def test_scan_finds_pdfs_below_folders_and_passes_over_what_is_hidden(tmp_path: Path) -> None:
-    for name in ("b.pdf", "sub/a.PDF", "sub/deep/c.pdf", ".hidden.pdf", ".git/d.pdf", "e.txt", "._b.pdf"):
+    for name in ("b.pdf", "sub/a.PDF", "sub/deep/c.pdf", ".hidden.pdf", ".git/d.pdf", "e.exe", "._b.pdf"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     found = scan([tmp_path])
@@ -73,14 +75,14 @@ def test_scan_takes_a_file_once(tmp_path: Path) -> None:
 
 
 def test_scan_says_what_is_wrong_with_paths(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"x")
+    (tmp_path / "a.doc").write_bytes(b"x")
     os.mkfifo(tmp_path / "pipe.pdf")
     (tmp_path / "dangling.pdf").symlink_to(tmp_path / "nowhere.pdf")
-    paths = [tmp_path / "none", tmp_path / "a.txt", tmp_path / ("n" * 300), Path("null\0"), tmp_path]
+    paths = [tmp_path / "none", tmp_path / "a.doc", tmp_path / ("n" * 300), Path("null\0"), tmp_path]
     found = scan(paths)
     assert [(Path(path).name[:12], why.split(":")[0].split("(")[0].strip()) for path, why in found.failed] == [
         ("none", "does not exist"),
-        ("a.txt", "is not of a kind that can be read"),
+        ("a.doc", "is not of a kind that can be read as it is"),
         ("n" * 12, "cannot be opened"),
         ("null\0", "cannot be opened"),
         ("dangling.pdf", "cannot be read"),
@@ -229,7 +231,7 @@ def test_odd_names(rag: Rag, docs: Path) -> None:
     assert {passage.document for passage in found} >= set(ODD)
     assert all(rag.boxes_of(passage) for passage in found)
     for name in ODD:
-        assert rag.remove(name)[0].document == name
+        assert [entry.document for entry in rag.remove(name).documents] == [name]
 
 
 def test_a_name_that_is_not_utf8(rag: Rag, docs: Path) -> None:
@@ -256,15 +258,29 @@ def test_a_path_that_does_not_exist_among_others(rag: Rag, docs: Path) -> None:
     assert "does not exist" in report.failed[0].error
 
 
-def test_scans(rag: Rag, docs: Path) -> None:
+def test_scans_without_ocr(docs: Path, tmp_path: Path) -> None:
     pdfs.write(docs / "scan.pdf", [[Picture()], [Picture()]])
-    pdfs.write(docs / "partly.pdf", [[Picture()], "Some text."])
-    report = rag.add([docs])
-    assert counts(report) == (4, 0, 0, 1)
-    assert "2 of 2 pages have no text" in report.failed[0].error
-    assert "OCR" in report.failed[0].hint
-    assert [(Path(w.path).name, w.warning) for w in report.warnings] == [("partly.pdf", "1 of 2 pages have no text.")]
-    assert next(e for e in rag.documents() if e.document == "partly.pdf").pages_without_text == 1
+    pdfs.write(docs / "partly.pdf", ["Some text.", [Picture()], [Picture()]])
+    pdfs.write(docs / "blank.pdf", [""])
+    with Rag.open(tmp_path / "library", embedder__name="hashing", ingest__ocr="off") as rag:
+        report = rag.add([docs])
+        assert counts(report) == (4, 0, 0, 2)
+        blank, scan = sorted(report.failed, key=lambda failure: failure.path)
+        assert "2 of 2 pages have no text; it is a scan." in scan.error
+        assert "tesseract" in scan.hint
+        assert "it is blank" in blank.error
+        (warning,) = report.warnings
+        assert Path(warning.path).name == "partly.pdf"
+        assert warning.warning.startswith("2 of 3 pages could not be read: 2-3.")
+        entry = next(e for e in rag.documents() if e.document == "partly.pdf")
+        assert (entry.pages_without_text, entry.pages_unread) == (2, (2, 3))
+        assert rag.ask("Some text?").unread == {"partly.pdf": (2, 3)}
+        answer = rag.ask("What do the walruses pay?", flow="tests.test_ingest:no_evidence")
+        assert answer.unread == {"partly.pdf": (2, 3)}
+
+
+def no_evidence(tools: Tools, query: Query) -> Iterator[Event]:
+    yield Done(Answer("Not there.", (), (), "no_evidence"))
 
 
 def test_passwords(rag: Rag, docs: Path) -> None:
@@ -319,12 +335,12 @@ def test_an_embedder_that_fails_leaves_nothing_half(rag: Rag, docs: Path, monkey
 
 @pytest.fixture
 def process() -> Iterator[ReadingProcess]:
-    made = ReadingProcess(10, 2048)
+    made = ReadingProcess(Settings(10, 2048))
     yield made
     made.stop()
 
 
-def quietly(done: int, of: int) -> None:
+def quietly(stage: str, done: int, of: int) -> None:
     """No progress."""
 
 
@@ -340,7 +356,7 @@ def test_reading_elsewhere_is_reading(process: ReadingProcess, docs: Path) -> No
         docs / "a.pdf", [[pdfs.Line("Title 现金", 20, outline=1), "Text “ﬁ”."], "more"], title="The Title"
     )
     told: list[tuple[int, int]] = []
-    document = process.read(path, (), lambda done, of: told.append((done, of)))
+    document = process.read(path, (), lambda stage, done, of: told.append((done, of)))
     assert document == PdfReader().read(path)
     assert told == [(1, 2), (2, 2)]
     first = pid_of(process)
@@ -361,13 +377,11 @@ def test_a_process_killed_within_a_run_costs_one_file(rag: Rag, docs: Path, monk
     killed = threading.Event()
     read = ReadingProcess.read
 
-    def unlucky(
-        self: ReadingProcess, path: Path, passwords: Sequence[str], on_page: Callable[[int, int], None]
-    ) -> Document:
+    def unlucky(self: ReadingProcess, path: Path, passwords: Sequence[str], *rest: Any) -> Document:
         if path.name == "01.pdf" and not killed.is_set():
             killed.set()
             os.kill(pid_of(self), signal.SIGKILL)
-        return read(self, path, passwords, on_page)
+        return read(self, path, passwords, *rest)
 
     monkeypatch.setattr(ReadingProcess, "read", unlucky)
     report = rag.add([docs])
@@ -377,7 +391,7 @@ def test_a_process_killed_within_a_run_costs_one_file(rag: Rag, docs: Path, monk
 
 
 def test_a_page_that_is_too_slow_is_given_up(docs: Path) -> None:
-    slow = ReadingProcess(1, 2048)
+    slow = ReadingProcess(Settings(1, 2048))
     try:
         slow.read(docs / "00.pdf", (), quietly)
         os.kill(pid_of(slow), signal.SIGSTOP)
@@ -393,7 +407,7 @@ def test_a_page_that_is_too_slow_is_given_up(docs: Path) -> None:
 
 def test_the_start_of_the_process_is_not_the_pages_time(docs: Path) -> None:
     """A process that was started ahead, as every run does it, may take its time to come up."""
-    early = ReadingProcess(1, 2048)
+    early = ReadingProcess(Settings(1, 2048))
     early.start()
     pid = pid_of(early)
     os.kill(pid, signal.SIGSTOP)
@@ -407,7 +421,7 @@ def test_the_start_of_the_process_is_not_the_pages_time(docs: Path) -> None:
 
 
 def test_too_little_memory_costs_one_file(docs: Path) -> None:
-    small = ReadingProcess(20, 300)
+    small = ReadingProcess(Settings(20, 300))
     big = docs / "big.pdf"
     big.write_bytes(pdfs.pdf(["x"]))
     os.truncate(big, 400_000_000)  # takes no room on disk
@@ -486,10 +500,10 @@ def test_one_path_need_not_be_a_list(rag: Rag, docs: Path) -> None:
 
 
 def test_a_closed_reading_process_does_not_start_again(docs: Path) -> None:
-    process = ReadingProcess(10, 2048)
+    process = ReadingProcess(Settings(10, 2048))
     process.close()
     with pytest.raises(ReadError, match="was stopped"):
-        process.read(docs / "00.pdf", [], lambda done, of: None)
+        process.read(docs / "00.pdf", [], quietly)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of bytes are POSIX")

@@ -198,16 +198,62 @@ def test_pages_take_turns(tmp_path: Path) -> None:
     chunks = [Chunk(0, document.id, document.text[a:b], a, b, 1 if b <= 60 else 2) for a, b in cuts]
     catalog = open_catalog(tmp_path)
     catalog.put(row(document, "a.pdf"), document, chunks, vectors_of(chunks), FINGERPRINT)
-    found = Hybrid(catalog, {"dense": Fixed([(1, 1.0), (2, 0.9), (3, 0.8), (4, 0.6), (5, 0.0)])},
-                   fusion("minmax", 1.0, 1.0, 60, 100), 10).retrieve(Query("q"), 4)  # fmt: skip
+    ranked = {"dense": Fixed([(1, 1.0), (2, 0.9), (3, 0.8), (4, 0.6)])}
+    found = Hybrid(catalog, ranked, lambda question, lists: list(lists["dense"]), 10).retrieve(Query("q"), 4)
     assert [p.chunk.id for p in found] == [1, 2, 4, 3]
     assert [p.score for p in found] == pytest.approx([1.0, 0.9 * SAME_PAGE, 0.6, 0.8 * SAME_PAGE**2])
     catalog.close()
 
 
+# -- parents -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Catalog]:
+    """Chunks 1 and 2 under one parent that crosses a page, 3 under another, 4 without one."""
+    document = document_of("Apples are red. They grow", "on trees. Pears are green.", "Boats float. Sails are white.")
+    text = document.text
+    spans = ["Apples are red.", "on trees.", "Pears are green.", "Sails are white."]
+    places = [(text.index(words), text.index(words) + len(words)) for words in spans]
+    parents = [(0, places[1][1]), (0, places[1][1]), places[2], None]
+    chunks = [
+        Chunk(0, document.id, text[a:b], a, b, page, ("Fruit",), "header", parent)
+        for (a, b), page, parent in zip(places, (1, 2, 2, 3), parents, strict=True)
+    ]
+    made = open_catalog(tmp_path)
+    made.put(row(document, "a.pdf"), document, chunks, vectors_of(chunks), FINGERPRINT)
+    yield made
+    made.close()
+
+
+def test_chunks_of_one_parent_are_one_passage_with_the_parents_text(family: Catalog) -> None:
+    hybrid = Hybrid(family, {"dense": Fixed([(2, 0.9), (1, 0.8), (4, 0.7), (3, 0.6)])}, rrf(), 10)
+    found = hybrid.retrieve(Query("q"), 5)
+    assert [p.chunk.text for p in found] == [
+        "Apples are red. They grow\non trees.", "Sails are white.", "Pears are green."
+    ]  # fmt: skip
+    best = found[0].chunk
+    assert (best.id, best.page, best.start, best.end, best.headings) == (2, 2, 0, 35, ("Fruit",))
+    assert found[0].found_by == {"dense": Rank(1, 0.9)}
+    assert found[0].score == pytest.approx(0.5 / 61)
+    # The second parent of page 2 waits for its turn like any passage.
+    assert found[2].score == pytest.approx(0.5 / 64 * SAME_PAGE)
+    for k in range(1, 4):
+        assert [p.chunk.id for p in hybrid.retrieve(Query("q"), k)] == [2, 4, 3][:k]
+
+
+def test_a_chunk_whose_document_goes_while_it_is_looked_up_is_given_as_it_is(
+    family: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "pages", lambda *span: [])
+    (found,) = Hybrid(family, {"dense": Fixed([(2, 0.9)])}, rrf(), 10).retrieve(Query("q"), 5)
+    assert (found.chunk.text, found.chunk.start) == ("on trees.", 26)
+
+
 def test_chunks_that_were_dropped_meanwhile_are_passed_over(catalog: Catalog) -> None:
-    hybrid = Hybrid(catalog, {"dense": Fixed([(99, 0.9), (6, 0.5)])}, rrf(), 10)
-    assert [p.chunk.id for p in hybrid.retrieve(Query("q"), 5)] == [6]
+    catalog.drop(["file:///docs/boats.pdf"])
+    hybrid = Hybrid(catalog, {"dense": Fixed([(6, 0.9), (4, 0.5)])}, rrf(), 10)
+    assert [p.chunk.id for p in hybrid.retrieve(Query("q"), 5)] == [4]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_the_frames_to_the_letter(playing: Running) -> None:
     }  # fmt: skip
     assert [f.get("ragapp") for f in got[:4]] == [None, {"passages": [passage]}, None, None]
     assert got[4]["ragapp"]["finish_reason"] == "length"
-    assert set(got[4]["ragapp"]) == {"finish_reason", "citations", "timings"}
+    assert set(got[4]["ragapp"]) == {"finish_reason", "citations", "timings", "unread"}
 
 
 def test_tokens_come_one_after_another(playing: Running) -> None:

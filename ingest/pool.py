@@ -1,0 +1,106 @@
+"""Files read ahead by worker processes, as many as it takes to keep the embedder busy."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from ragapp.ingest.reading import ReadingProcess, Settings
+from ragapp.ingest.scan import Source
+
+AHEAD = 3  # results that wait for whoever takes them: documents are large
+HUNGER = 0.3  # seconds without a result after which one more worker is started
+
+Item = TypeVar("Item")
+
+
+class Pool(Generic[Item]):
+    """Results of ``read(process, source)`` for all sources, in the order in which they are ready.
+
+    One worker is started at first; another one each time that ``take`` has to wait, up to ``workers``: PDFs with text
+    are read faster than they are embedded, scans and office files are not.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[ReadingProcess, Source], Item],
+        sources: Sequence[Source],
+        settings: Settings,
+        workers: int,
+    ) -> None:
+        self._read = read
+        self._settings = settings
+        self._todo: queue.SimpleQueue[Source] = queue.SimpleQueue()
+        for source in sources:
+            self._todo.put(source)
+        self._left = len(sources)
+        self._ready: queue.Queue[tuple[Source, Item] | BaseException] = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+        self._workers = min(workers, len(sources))
+        self._running: list[tuple[threading.Thread, ReadingProcess]] = []
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Start; at the end of the block every worker is gone, in the middle of a file if need be."""
+        self._start_worker()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            for _, process in self._running:
+                process.close()
+            for thread, _ in self._running:
+                thread.join()
+
+    def take(self, *, wait: bool) -> tuple[Source, Item] | None:
+        """The next result; None when there are no more, or none yet and ``wait`` is false."""
+        if not self._left:
+            return None
+        try:
+            found = self._ready.get_nowait()
+        except queue.Empty:
+            if not wait:
+                return None
+            found = self._wait()
+        if isinstance(found, BaseException):
+            raise found
+        self._left -= 1
+        return found
+
+    def _wait(self) -> tuple[Source, Item] | BaseException:
+        while True:
+            try:
+                return self._ready.get(timeout=HUNGER)
+            except queue.Empty:
+                if len(self._running) < self._workers and not self._todo.empty():
+                    self._start_worker()
+
+    def _start_worker(self) -> None:
+        process = ReadingProcess(self._settings)
+        process.start()
+        thread = threading.Thread(target=self._work, args=(process,), name="ragapp-read", daemon=True)
+        self._running.append((thread, process))
+        thread.start()
+
+    def _work(self, process: ReadingProcess) -> None:
+        try:
+            while not self._stopped.is_set():
+                source = self._todo.get_nowait()
+                self._put((source, self._read(process, source)))
+        except queue.Empty:
+            return
+        except BaseException as error:  # noqa: BLE001  carried to whoever takes, which raises it
+            self._put(error)
+        finally:
+            process.stop()
+
+    def _put(self, item: tuple[Source, Item] | BaseException) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
