@@ -43,7 +43,7 @@ class EngineFailed(Exception):
 
 
 class Engine(Protocol):
-    """An OCR program. ``name`` is its name with its version."""
+    """An OCR program. ``name`` tells it from others, and with it the languages that it was told to read."""
 
     @property
     def name(self) -> str: ...
@@ -71,8 +71,13 @@ def find_engine(name: str, languages: str = "auto", seconds: float = PAGE_SECOND
     if name in ("auto", "tesseract"):
         program = tesseract.program()
         if program is not None:
-            return tesseract.Tesseract(program, tesseract.chosen(program, languages), seconds)
-        if name == "tesseract":
+            try:
+                return tesseract.Tesseract(program, tesseract.chosen(program, languages), seconds)
+            except ConfigError:
+                # Nobody has asked for it: one that does not start, or has no data, is as good as none.
+                if (name, languages or "auto") != ("auto", "auto"):
+                    raise
+        elif name == "tesseract":
             raise ConfigError("tesseract is not installed, or not on the PATH.", tesseract.HOW_TO_INSTALL)
     if name in ("auto", "rapidocr"):
         if rapid.is_installed():

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -69,6 +69,22 @@ class OcrPage:
             return cls(str(body["text"]), words, bool(body["is_sure"]))  # type: ignore[arg-type]
         except (zlib.error, KeyError, TypeError) as error:
             raise ValueError(f"not a page read by OCR: {error}") from error
+
+
+def to_draft(page: OcrPage, engine: str) -> bytes:
+    """A page that is kept until its document is whole, with the name of the engine that has read it."""
+    return engine.encode() + b"\n" + page.to_bytes()
+
+
+def from_drafts(drafts: Mapping[int, bytes], engine: str) -> dict[int, OcrPage]:
+    """The pages among some drafts that this engine has read; other engines' and what is no page are left out."""
+    pages: dict[int, OcrPage] = {}
+    mark = engine.encode() + b"\n"
+    for number, body in drafts.items():
+        if body.startswith(mark):
+            with suppress(ValueError):
+                pages[number] = OcrPage.from_bytes(body.removeprefix(mark))
+    return pages
 
 
 NOTHING = OcrPage("\n")
@@ -257,8 +273,10 @@ def with_pages(document: Document, read: Mapping[int, OcrPage], engine: str = ""
     top, others fall away with the letters they were made of. So do its tables.
     """
     new = {page.number: read[page.number] for page in document.pages if _is_better(page, read.get(page.number))}
+    # Also where nothing was read: the same engine need not try again.
+    metadata = {**document.metadata, "ocr": engine} if engine else document.metadata
     if not new:
-        return document
+        return replace(document, metadata=metadata)
     parts, pages = [], []
     start = 0
     for page in document.pages:
@@ -275,7 +293,7 @@ def with_pages(document: Document, read: Mapping[int, OcrPage], engine: str = ""
         pages=tuple(pages),
         headings=tuple(_headings(document, pages, text)),
         tables=tuple(_tables(document, pages)),
-        metadata={**document.metadata, "ocr": engine} if engine else document.metadata,
+        metadata=metadata,
     )
 
 

@@ -33,6 +33,10 @@ READ_HINT = (
     "Install tesseract (tesseract-ocr, with tesseract-ocr-chi-sim for Chinese) or `pip install 'ragapp[ocr]'`, "
     "then ingest it again."
 )
+TRIED_HINT = (
+    "{} was not sure of them. If they hold writing, set [ingest] ocr_languages to its languages, or raise "
+    "ocr_seconds_per_page."
+)
 
 Vectors = dict[bytes, NDArray[np.float32]]
 
@@ -60,6 +64,7 @@ class Pipeline:
     fingerprint: str
     settings: Settings
     workers: int
+    again: frozenset[str] = frozenset()  # ids of documents to be read again though they are stored
 
     def run(
         self,
@@ -72,7 +77,7 @@ class Pipeline:
         """Ingest what was found; a file that cannot be read is reported. ``dry_run`` only counts what would be done."""
         started = time.perf_counter()
         report = Report(others=found.others, failed=[Failure(path, f"{path} {why}.") for path, why in found.failed])
-        todo = plan(found.sources, self.catalog.files())
+        todo = plan(found.sources, self.catalog.files(), self.again)
         report.kept = len(todo.keep)
         if dry_run:
             report.changed = len(todo.known)
@@ -100,6 +105,7 @@ class _Run:
         self._passwords = passwords
         self._report = report
         self._counter = _Counter(todo.read, progress)
+        self._again = set(pipeline.again)
         self._warming: Future[object] | None = None
         self._warm_lock = threading.Lock()
 
@@ -133,7 +139,7 @@ class _Run:
         try:
             with source.path.open("rb") as file:
                 document_id = hashlib.file_digest(file, "sha256").hexdigest()
-            if trust and self._catalog.has_document(document_id):
+            if trust and document_id not in self._again and self._catalog.has_document(document_id):
                 return document_id
             self._warm()
             document = process.read(
@@ -147,7 +153,8 @@ class _Run:
             # Here and not where it is stored: the embedder works meanwhile.
             return _Read(document, list(self._pipeline.chunker.chunk(document)))
         except OSError as error:
-            return ReadError(f"{source.path.name} cannot be read: {error.strerror}.", "It was there a moment ago.")
+            hint = "It was there a moment ago." if isinstance(error, FileNotFoundError) else ""
+            return ReadError(f"{source.path.name} cannot be read: {error.strerror}.", hint)
         except ReadError as error:
             return error
 
@@ -209,13 +216,17 @@ class _Run:
         """Put a document that was read (or the id of one that is stored already) under its file's name."""
         document_id = result if isinstance(result, str) else result.document.id
         row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
-        if self._catalog.has_document(document_id):
+        renew = isinstance(result, _Read) and document_id in self._again
+        if self._catalog.has_document(document_id) and not renew:
             self._alias(row, known)
             return
         assert isinstance(result, _Read)
+        self._again.discard(document_id)
         document, report = result.document, self._report
         # What a changed document sets free may be what another one, embedded already, counts on: swept at the end.
-        self._catalog.put(row, document, result.chunks, result.vectors, self._pipeline.fingerprint, keep_freed=True)
+        self._catalog.put(
+            row, document, result.chunks, result.vectors, self._pipeline.fingerprint, keep_freed=True, renew=renew
+        )
         warning = unread_warning(document)
         if warning:
             report.warnings.append(Notice(str(source.path), warning))
@@ -292,7 +303,9 @@ def is_gone(uri: str) -> bool:
 def unread_warning(document: Document) -> str:
     """What users must know about pages that could not be read; empty when there are none."""
     if unread := document.pages_unread:
-        return f"{len(unread)} of {len(document.pages)} pages could not be read: {page_ranges(unread)}. {READ_HINT}"
+        engine = document.metadata.get("ocr")
+        hint = TRIED_HINT.format(engine) if engine else READ_HINT
+        return f"{len(unread)} of {len(document.pages)} pages could not be read: {page_ranges(unread)}. {hint}"
     if empty := document.pages_without_text:
         return f"{len(empty)} of {len(document.pages)} pages have no text: {page_ranges(empty)}."
     return ""
@@ -304,7 +317,9 @@ def _check_text(source: Source, document: Document) -> None:
     if empty < total:
         return
     if document.pages_unread:
-        raise ReadError(f"{source.path.name}: {empty} of {total} pages have no text; it is a scan.", READ_HINT)
+        engine = document.metadata.get("ocr")
+        hint = TRIED_HINT.format(engine) if engine else READ_HINT
+        raise ReadError(f"{source.path.name}: {empty} of {total} pages have no text; it is a scan.", hint)
     raise ReadError(
         f"{source.path.name}: {empty} of {total} pages have no text, and none was found on them by OCR."
         if any(page.quality == "image" for page in document.pages)

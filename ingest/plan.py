@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
@@ -21,9 +21,10 @@ class Plan:
     known: frozenset[str]
 
 
-def plan(sources: Sequence[Source], files: Mapping[str, FileRow]) -> Plan:
+def plan(sources: Sequence[Source], files: Mapping[str, FileRow], again: Set[str] = frozenset()) -> Plan:
     """Keep what has the size and time stamp of the last reading, read the rest, smallest files first.
 
+    The documents in ``again``, by id, are read again though their files are unchanged.
     Small files first: a library is of use soon, and one huge file does not hold back the others.
     """
     keep: list[Source] = []
@@ -31,7 +32,8 @@ def plan(sources: Sequence[Source], files: Mapping[str, FileRow]) -> Plan:
     for source in unique_names(sources, files):
         row = files.get(source.uri)
         unchanged = row is not None and (row.bytes, row.mtime_ns) == (source.bytes, source.mtime_ns)
-        (keep if unchanged else read).append(source)
+        is_done = row is not None and row.document_id not in again
+        (keep if unchanged and is_done else read).append(source)
     read.sort(key=lambda source: (source.bytes, source.name))
     return Plan(tuple(keep), tuple(read), frozenset(s.uri for s in read if s.uri in files))
 

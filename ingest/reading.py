@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -147,13 +148,22 @@ class ReadingProcess:
         """End the process, in the middle of a file if need be."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
+            _kill(process)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     # Closing a pipe whose other end has died may raise; nothing is lost by that.
                     with suppress(OSError):
                         pipe.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process with what it has started: an OCR program that is at a page would go on to its end."""
+    # Its group is its own (a new session). Once it has been waited for, the number may be somebody else's.
+    if hasattr(os, "killpg") and process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def _pump(process: subprocess.Popen[bytes], frames: queue.SimpleQueue[dict[str, Any] | None]) -> None:

@@ -35,7 +35,8 @@ class Found:
 
 
 def scan(paths: Iterable[Path]) -> Found:
-    """All files that can be read at and below the paths, sorted by name; hidden folders and files are passed over."""
+    """All files that can be read at and below the paths, sorted by name; hidden folders and files, and the
+    lock files of office programs, are passed over."""
     found = Found()
     seen: set[str] = set()
     for path in paths:
@@ -76,7 +77,8 @@ def _files(root: Path, found: Found) -> Iterator[Path]:
 
     for folder, folders, files in os.walk(root, onerror=refused):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+        # Office programs put a file of that name beside each one that is open.
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith((".", "~$")))
 
 
 def _take(path: Path, name: str, found: Found, seen: set[str], *, named: bool = False) -> None:

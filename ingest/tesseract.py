@@ -95,7 +95,8 @@ class Tesseract:
 
     def __init__(self, path: str, languages: Sequence[str], seconds: float = PAGE_SECONDS) -> None:
         self._path = path
-        self._readings = readings([name for name in languages if name != "osd"])
+        self._languages = [name for name in languages if name != "osd"]
+        self._readings = readings(self._languages)
         # Page segmentation 1 turns the page upright first, which needs the data for orientation; 3 does not.
         self._segmentation = "1" if "osd" in languages else "3"
         self._seconds = seconds
@@ -106,7 +107,7 @@ class Tesseract:
 
     @property
     def name(self) -> str:
-        return "tesseract"
+        return f"tesseract {'+'.join(self._languages)}"
 
     def read(self, picture: Picture) -> Sequence[Seen]:
         """The surest reading of a page. Raises EngineFailed."""

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,12 +68,12 @@ class _Job:
         engine = self._engine() if document.pages_unread else None
         if engine is None:
             return document
-        have = {int(page): ocr.OcrPage.from_bytes(base64.b64decode(body)) for page, body in order["have"].items()}
+        have = ocr.from_drafts({int(page): base64.b64decode(body) for page, body in order["have"].items()}, engine.name)
         # Said before the first page is done, so that whoever waits knows how long a page may take now.
         _send(self._out, {"stage": "ocr", "page": 0, "of": len(document.pages_unread)})
         return ocr.complete(
             document, path, passwords, engine,
-            have=have, on_page=self._on_ocr_page, workers=self._settings["ocr_workers"],
+            have=have, on_page=partial(self._on_ocr_page, engine.name), workers=self._settings["ocr_workers"],
         )  # fmt: skip
 
     def _engine(self) -> Engine | None:
@@ -86,10 +87,10 @@ class _Job:
     def _on_page(self, done: int, of: int) -> None:
         _send(self._out, {"stage": "read", "page": done, "of": of})
 
-    def _on_ocr_page(self, number: int, page: ocr.OcrPage, done: int, of: int) -> None:
+    def _on_ocr_page(self, engine: str, number: int, page: ocr.OcrPage, done: int, of: int) -> None:
         frame: dict[str, Any] = {"stage": "ocr", "page": done, "of": of}
         if page.is_sure:  # another try may do better
-            frame["draft"] = [number, base64.b64encode(page.to_bytes()).decode("ascii")]
+            frame["draft"] = [number, base64.b64encode(ocr.to_draft(page, engine)).decode("ascii")]
         _send(self._out, frame)
 
 

@@ -59,15 +59,18 @@ class Catalog(Store):
         embedder: str,
         *,
         keep_freed: bool = False,
+        renew: bool = False,
     ) -> None:
         """Store a document under a file's name, in place of what that file stood for, in one transaction.
 
         ``vectors`` holds the new vectors by text hash; those known already may be left out. With ``keep_freed`` the
         vectors that no chunk uses any more stay until ``sweep``: a document that is on its way may count on them.
+        With ``renew`` a document that is stored is replaced by what was read of it now, under all its names.
         """
+        others = [row for row in self.files_of(document.id) if row.uri != file.uri] if renew else []
         with self._transaction() as change:
             db = change.db
-            freed = self._release(change, [file.uri])
+            freed = self._release(change, [file.uri, *(row.uri for row in others)])
             if not db.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone():
                 added = datetime.now(UTC).isoformat(timespec="seconds")
                 rows = document_rows(document, chunks, _next_chunk(db), change.number, added)
@@ -76,7 +79,8 @@ class Catalog(Store):
                 change.documents += 1
                 change.chunks += len(chunks)
             insert_all(db, "vectors", vector_rows(vectors, embedder), verb="INSERT OR IGNORE")
-            _insert_file(change, file)
+            for row in (file, *others):
+                _insert_file(change, row)
             # Only now: what the old document shares with the new one is still needed.
             _purge(db, freed, keep=keep_freed)
 
@@ -277,6 +281,12 @@ class Catalog(Store):
         with self._reading() as db:
             rows = self._checked("documents", db.execute("SELECT * FROM documents WHERE unread != '[]'"))
             return {row[0]: tuple(json.loads(row[11])) for row in rows}
+
+    def untried(self, engine: str) -> frozenset[str]:
+        """Ids of the documents with unread pages on which this OCR engine has not been tried."""
+        with self._reading() as db:
+            rows = self._checked("documents", db.execute("SELECT * FROM documents WHERE unread != '[]'"))
+            return frozenset(row[0] for row in rows if json.loads(row[3]).get("ocr") != engine)
 
     def document(self, document_id: str) -> Document:
         """A document as it was read. Raises NotFound."""

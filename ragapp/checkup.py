@@ -92,8 +92,9 @@ def upgrade(folder: Path) -> None:
     with suppress(sqlite3.Error, UnicodeError), closing(_opened(folder)) as db:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (application,) = db.execute("PRAGMA application_id").fetchone()
-        if 0 < version < FORMAT and application == APPLICATION_ID:
+        if 0 < version <= FORMAT and application == APPLICATION_ID:
             schema.migrate(db, version)
+            db.execute("PRAGMA journal_mode = WAL")
 
 
 def notes(folder: Path) -> list[str]:
@@ -120,7 +121,13 @@ def file_faults(folder: Path) -> Iterator[str]:
         yield f"The library file {path} cannot be read: {error}."
 
 
+def can_be_opened(folder: Path) -> bool:
+    return next(file_faults(folder), None) is None
+
+
 def _sqlite_faults(db: sqlite3.Connection, path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        journal = file.read(20)[18:]
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     made = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
@@ -129,7 +136,7 @@ def _sqlite_faults(db: sqlite3.Connection, path: Path) -> Iterator[str]:
         raise LibraryError(f"{path} is an SQLite file, but not a ragapp library.")
     if version > FORMAT and made != wanted:
         raise LibraryNewer(f"The library {path.parent} was made by a newer ragapp (format {version}).", "Upgrade.")
-    if application != APPLICATION_ID or version != FORMAT:
+    if application != APPLICATION_ID or version != FORMAT or journal not in (b"\1\1", b"\2\2"):
         yield f"The library file {path} has a damaged header."
     for name in sorted(set(made) | set(wanted)):
         if made.get(name) != wanted.get(name):

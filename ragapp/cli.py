@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -77,9 +78,9 @@ def ingest(
 ) -> None:
     """Put documents into the library. What is there and unchanged is kept."""
     passwords = _passwords(password_file)
-    if not any(path.exists() for path in paths):
+    if all(wrong := [_what_is_wrong(path) for path in paths]):
         # Before the library is opened: a mistyped path must not leave an empty one behind.
-        raise NotFound(f"{paths[0]} does not exist.", "Nothing was changed.")
+        raise NotFound(f"{paths[0]} {wrong[0]}.", "Nothing was changed.")
     with _open(library, config, settings) as rag:
         result = _run_with_progress(
             lambda progress: rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run),
@@ -104,7 +105,7 @@ def sync(
     """Make the library the mirror of a folder: like ingest, and what is gone from the folder is forgotten."""
     passwords = _passwords(password_file)
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # unlike the method of Path, it raises for no name
             raise NotFound(f"{folder} is not a folder.", "Nothing was changed.")
     with _open(library, config, settings) as rag:
 
@@ -114,10 +115,10 @@ def sync(
                 as_json=as_json, json_events=json_events, dry_run=dry_run,
             )  # fmt: skip
 
-        result = once()
         if watch:
-            _follow(folders, once)
+            _follow(folders, once, rag.folder)
             return
+        result = once()
     if result.failed:
         raise typer.Exit(3)
 
@@ -447,12 +448,27 @@ def _run_with_progress(
     return result
 
 
-def _follow(folders: list[Path], once: Callable[[], object]) -> None:
-    """Sync after every change; somebody else's writing delays it, and nothing but Ctrl-C ends it."""
+def _what_is_wrong(path: Path) -> str:
+    """Why a path cannot be used, as the end of a sentence; empty when it can."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "does not exist"
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed, a null character
+        return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+    return ""
+
+
+def _follow(folders: list[Path], once: Callable[[], object], library: Path) -> None:
+    """Sync, and again after every change; somebody else's writing delays it, and nothing but Ctrl-C ends it."""
     from ragapp.ingest.watch import changes
 
+    # The watch is on before the first sync, which may take hours: what changes meanwhile is not missed.
+    following = changes(folders, ignored=[library])
+    next(following, None)
+    once()
     console.talk(f"Following {', '.join(str(folder) for folder in folders)}. Ctrl-C ends.")
-    for _ in changes(folders):
+    for _ in following:
         while True:
             try:
                 once()

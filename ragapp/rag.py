@@ -145,7 +145,7 @@ class Rag:
         """
         where = _paths(folders)
         for folder in where:
-            if not folder.is_dir():
+            if not os.path.isdir(folder):  # unlike the method of Path, it raises for no name
                 raise NotFound(f"{folder} is not a folder.", "Nothing was changed. `ragapp remove` forgets a document.")
         found = scan(where)
         if dry_run:
@@ -176,8 +176,8 @@ class Rag:
             table.ocr_seconds_per_page,
             cores,
         )
-        if (table.ocr, table.ocr_languages) != ("auto", "auto"):
-            find_engine(table.ocr, table.ocr_languages)  # what is named and missing is said here, not file by file
+        # What is named and missing is said here, not file by file.
+        engine = find_engine(table.ocr, table.ocr_languages)
         pipeline = Pipeline(
             self.catalog,
             self._make_chunker(),
@@ -185,6 +185,7 @@ class Rag:
             self._embedder.fingerprint,
             settings,
             table.workers or min(cores, MAX_WORKERS),
+            self.catalog.untried(engine.name) if engine else frozenset(),
         )
         if dry_run:
             return pipeline.run(found, passwords, progress, dry_run=True)
@@ -336,7 +337,8 @@ class Rag:
         pages = self.catalog.unread_pages()
         found = {passage.chunk.document_id for passage in answer.passages}
         concerned = pages.keys() if answer.finish_reason == "no_evidence" else pages.keys() & found
-        named = ((self.catalog.files_of(key), pages[key]) for key in concerned)
+        # A document may have been removed a moment ago.
+        named = [(files, pages[key]) for key in concerned if (files := self.catalog.files_of(key))]
         return {files[0].name: numbers for files, numbers in sorted(named, key=lambda pair: pair[0][0].name)}
 
     def flows(self) -> list[str]:
@@ -557,6 +559,8 @@ def _faults(folder: Path, fingerprint: str, config: Config, *, leftovers: bool =
         return findings
     checkup.upgrade(folder)
     findings = list(checkup.look(folder, leftovers=leftovers))
+    if not checkup.can_be_opened(folder):
+        return findings
     try:
         with _caches(folder, fingerprint, config) as (catalog, caches):
             findings += [line for line in _cache_faults(catalog, caches) if line not in findings]

@@ -20,12 +20,11 @@ from typing import Any, BinaryIO
 
 from ragapp import schema
 from ragapp.rows import COLUMNS, is_whole, with_crc
-from ragapp.schema import FILE_NAME, insert
+from ragapp.schema import FILE_NAME, PAGE_BYTES, insert
 
 MAKING = f"{FILE_NAME}.making-"
 
 _LOG_MAGIC = (0x377F0682, 0x377F0683)
-_PAGE_SIZE = 4096  # SQLite's own choice for a new file, where the header does not say
 _INDEX_INTERIOR, _INDEX_LEAF, _TABLE_LEAF = 2, 10, 13
 _ROWIDS = {"chunks", "generations"}  # tables whose first column is not in the record: it is the number of the row
 _BY_WIDTH: dict[int, list[str]] = {}
@@ -42,6 +41,7 @@ def salvage(damaged: Path, finish: Callable[[sqlite3.Connection], None]) -> tupl
     path = damaged.with_name(f"{MAKING}{secrets.token_hex(4)}")
     count = 0
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute("PRAGMA synchronous = OFF")
         schema.make(db)
         with schema.atomic(db):
@@ -90,7 +90,7 @@ class _Pages:
         head = file.read(100)
         (size,) = struct.unpack(">H", head[16:18].ljust(2, b"\0"))
         size = 65536 if size == 1 else size
-        self.size = size if 512 <= size <= 65536 and size & (size - 1) == 0 else _PAGE_SIZE
+        self.size = size if 512 <= size <= 65536 and size & (size - 1) == 0 else PAGE_BYTES
         self.count = (path.stat().st_size + self.size - 1) // self.size
         self._log = path.with_name(f"{path.name}-wal")
         self._logged = dict(frames(self._log, self.size))

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from ragapp import schema
 from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.rows import Changes, Generation, is_whole, with_crc
-from ragapp.schema import APPLICATION_ID, FILE_NAME, FORMAT, atomic, insert, set_meta
+from ragapp.schema import APPLICATION_ID, FILE_NAME, FORMAT, PAGE_BYTES, atomic, insert, set_meta
 
 MAKING_SECONDS = 10.0  # how long to wait for another process that makes the same library
 
@@ -88,6 +88,7 @@ class Store:
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         else:
             connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False, isolation_level=None)
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # heeded while the file is empty
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,12 @@ from ragapp.checkup import Checkup
 from ragapp.config import load
 from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.rag import mend
+from ragapp.salvage import frames
+from ragapp.schema import PAGE_BYTES
 from ragapp.store import locked
 from tests.faults.small import CONFIG, DOCUMENTS, answers, build, held
 
-FLIPS = 40
+FLIPS = 24
 
 Right = tuple[list[Any], dict[str, Any]]
 
@@ -148,6 +151,7 @@ MENDABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "version": (lambda f: sql(f, "PRAGMA user_version = 99"), "damaged header"),
     "application": (lambda f: sql(f, "PRAGMA application_id = 7"), "damaged header"),
     "magic": (lambda f: flip(f / "library.sqlite", 3), "cannot be read"),
+    "write version": (lambda f: flip(f / "library.sqlite", 18), "damaged header"),
     "page size": (lambda f: flip(f / "library.sqlite", 16), "cannot be read"),
     "index dropped": (lambda f: sql(f, "DROP INDEX chunks_by_hash"), "chunks_by_hash is not as ragapp made it"),
     "foreign table": (lambda f: sql(f, "CREATE TABLE theirs (x)"), "theirs is not as ragapp made it"),
@@ -252,19 +256,45 @@ def test_a_file_that_cannot_be_read_is_salvaged_and_kept(library: Path, right: R
     assert doctor(library).notes == ()
 
 
-def test_what_only_the_log_holds_is_salvaged_too(library: Path, right: Right) -> None:
-    """A process dies with its newest transactions in the log, and the file's first page is lost."""
+def without_a_head(library: Path, copy: Path) -> Path:
+    """A copy as a dying process leaves it, log and all, of which SQLite cannot read the first page."""
+    shutil.copytree(library, copy)
+    path, log = copy / "library.sqlite", copy / "library.sqlite-wal"
+    assert log.stat().st_size
+    path.write_bytes(b"broken" + path.read_bytes()[6:])
+    logged = bytearray(log.read_bytes())
+    for number, at in frames(log, PAGE_BYTES):
+        if number == 1:
+            logged[at : at + 6] = b"broken"
+    log.write_bytes(logged)
+    return copy
+
+
+def test_what_only_the_log_holds_is_salvaged_too(library: Path, tmp_path: Path, right: Right) -> None:
     catalog = Catalog(library)
     catalog.drop(["file:///docs/fruit.pdf"])
-    alive = shutil.copytree(library, library.with_name("copy"))
+    copy = without_a_head(library, tmp_path / "copy")
     catalog.close()
-    assert (alive / "library.sqlite-wal").stat().st_size
-    flip(alive / "library.sqlite", 30)
-    data = bytearray((alive / "library.sqlite").read_bytes())
-    data[:16] = b"0" * 16
-    (alive / "library.sqlite").write_bytes(data)
-    doctor(alive)
-    assert held(alive) == {name: value for name, value in right[1].items() if name != "fruit.pdf"}
+    with pytest.raises(LibraryError, match="damaged"):
+        held(copy)
+    doctor(copy)
+    assert held(copy) == {name: value for name, value in right[1].items() if name != "fruit.pdf"}
+    assert len(list(copy.glob("library.sqlite.damaged-*"))) == 2, "the file and its log"
+    assert doctor(copy).well
+
+
+def test_the_old_log_is_not_played_into_the_new_file(library: Path, tmp_path: Path, right: Right) -> None:
+    catalog = Catalog(library)
+    catalog.set_embedder(catalog.embedder() or "")
+    before = catalog.generation()
+    copy = without_a_head(library, tmp_path / "copy")
+    catalog.close()
+    doctor(copy)
+    mended = Catalog(copy)
+    assert mended.generation().number > before.number
+    assert mended.changes(before) is None, "the history begins anew"
+    mended.close()
+    assert held(copy) == right[1]
 
 
 def test_rows_of_a_salvage_have_their_numbers(library: Path) -> None:
@@ -277,6 +307,15 @@ def test_rows_of_a_salvage_have_their_numbers(library: Path) -> None:
     catalog = Catalog(library)
     assert int(max(catalog.chunk_ids())) == last
     catalog.close()
+
+
+def test_a_library_without_its_log_mode_gets_it_again(library: Path, right: Right) -> None:
+    sql(library, "PRAGMA journal_mode = DELETE")
+    begun = time.monotonic()
+    assert doctor(library).well
+    assert time.monotonic() - begun < 5, "it must not wait for the lock that it holds itself"
+    assert (library / "library.sqlite").read_bytes()[18:20] == b"\2\2"
+    assert answers(library) == right[0]
 
 
 def test_vectors_are_not_made_by_another_embedder(library: Path) -> None:

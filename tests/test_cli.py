@@ -240,6 +240,8 @@ WRONG = {
     "a folder without a model": (["ingest", "some", "--set", "chat.model=./empty"], 4, "empty"),
     "an open address": (["serve", "--host", "0.0.0.0"], 2, "0.0.0.0"),
     "a missing settings file": (["config", "--config", "none.toml"], 2, "none.toml does not exist"),
+    "a name too long": (["ingest", "x" * 300], 1, "cannot be opened: File name too long"),
+    "a folder's name too long": (["sync", "x" * 300], 1, "is not a folder"),
     "a missing password file": (["ingest", "some", "--password-file", "none"], 2, "The password file none"),
 }
 

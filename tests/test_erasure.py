@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tantivy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +57,17 @@ def library(tmp_path: Path) -> Path:
 
 def everything(folder: Path) -> bytes:
     return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def free_pages(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "library.sqlite")) as db:
+        return int(db.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def postings(folder: Path, word: str) -> int:
+    """Chunks under a word in the published lexicon, those that are only marked as deleted among them."""
+    (cache,) = (folder / "cache").glob("lexicon-*")
+    return int(tantivy.Index.open(str(cache)).searcher().doc_freq("text", word))
 
 
 def secrets() -> list[bytes]:
@@ -103,6 +117,9 @@ def test_nothing_is_left_after_years_of_changes(tmp_path: Path) -> None:
     assert receipt.traces == 0
     assert [one for one in secrets() if one in body] == []
     assert b"mined at midnight" not in body
+    assert free_pages(folder) == 0, "the file is written anew, not only its rows deleted"
+    assert postings(folder, "zanzibarquartz") == 0
+    assert postings(folder, "fact") > 0
 
 
 def test_what_another_document_says_too_is_no_trace(library: Path) -> None:

@@ -83,6 +83,24 @@ def test_a_file_that_is_there_is_not_overwritten(library: Path, tmp_path: Path) 
     assert names(tmp_path) == ["there"]
 
 
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_to = Catalog.copy_to
+
+    def slow(self: Catalog, target: Path) -> tuple[int, int, int]:
+        (tmp_path / "there").write_text("precious")
+        return copy_to(self, target)
+
+    monkeypatch.setattr(Catalog, "copy_to", slow)
+    catalog = Catalog(library)
+    with pytest.raises(ConfigError, match="exists already"):
+        pack(catalog, tmp_path / "there")
+    catalog.close()
+    assert (tmp_path / "there").read_text() == "precious"
+    assert names(tmp_path) == ["there"]
+
+
 def test_where_nothing_can_be_written(library: Path, tmp_path: Path) -> None:
     catalog = Catalog(library)
     with pytest.raises(LibraryError, match="cannot be written"):

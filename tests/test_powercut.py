@@ -22,8 +22,8 @@ from tests.faults import replay, work
 from tests.faults.small import CONFIG, answers, held
 from tests.libraries import child_environment, open_catalog, put
 
-SAMPLE = 40  # states, evenly from all; FAULT_STATES=all looks at every one
-FULL = 12
+SAMPLE = 20  # states, evenly from all; FAULT_STATES=all looks at every one
+FULL = 6
 
 
 @pytest.fixture(scope="module")

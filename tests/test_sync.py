@@ -152,15 +152,20 @@ def test_changes_come_in_bursts_and_end_when_told(docs: Path) -> None:
     seen: list[int] = []
 
     def follow() -> None:
-        for count in changes([docs], stop):
+        following = changes([docs], stop, ignored=[docs / "library"])
+        assert next(following) == 0, "the watch is on"
+        for count in following:
             seen.append(count)
             stop.set()
 
     thread = threading.Thread(target=follow)
     thread.start()
     deadline = time.monotonic() + 20
+    for name in (".hidden", "library"):
+        (docs / name).mkdir()
     while not seen and time.monotonic() < deadline:
-        (docs / ".hidden.pdf").write_bytes(b"x")
+        for name in (".hidden.pdf", ".hidden/a.pdf", "library/a.pdf", "~$a.docx"):
+            (docs / name).write_bytes(b"x")
         for name in ("a.pdf", "b.pdf"):
             (docs / name).write_bytes(b"x")
         time.sleep(0.2)
@@ -184,12 +189,12 @@ def test_sync_watch_follows_a_folder_until_it_is_stopped(docs: Path, tmp_path: P
         assert running.stderr is not None
         try:
             assert json.loads(running.stdout.readline())["added"] == 3
-            assert "Following" in running.stderr.readline()
-            time.sleep(0.5)  # the watch itself starts after the line
+            # At once: the watch was on before the first sync.
             (docs / "01.pdf").unlink()
             pdfs.write(docs / "new.pdf", ["A new one."])
             report = json.loads(running.stdout.readline())
             assert (report["added"], report["dropped"]) == (1, 1)
+            assert "Following" in running.stderr.readline()
             running.send_signal(signal.SIGINT)
             assert running.wait(timeout=20) in (0, 130)
         finally:
