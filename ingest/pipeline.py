@@ -33,10 +33,6 @@ READ_HINT = (
     "Install tesseract (tesseract-ocr, with tesseract-ocr-chi-sim for Chinese) or `pip install 'ragapp[ocr]'`, "
     "then ingest it again."
 )
-TRIED_HINT = (
-    "{} was not sure of them. If they hold writing, set [ingest] ocr_languages to its languages, or raise "
-    "ocr_seconds_per_page."
-)
 
 Vectors = dict[bytes, NDArray[np.float32]]
 
@@ -303,9 +299,9 @@ def is_gone(uri: str) -> bool:
 def unread_warning(document: Document) -> str:
     """What users must know about pages that could not be read; empty when there are none."""
     if unread := document.pages_unread:
-        engine = document.metadata.get("ocr")
-        hint = TRIED_HINT.format(engine) if engine else READ_HINT
-        return f"{len(unread)} of {len(document.pages)} pages could not be read: {page_ranges(unread)}. {hint}"
+        share = f"{len(unread)} of {len(document.pages)} pages could not be read: {page_ranges(unread)}"
+        why, hint = _why_unread(document)
+        return f"{share}; {why}. {hint}"
     if empty := document.pages_without_text:
         return f"{len(empty)} of {len(document.pages)} pages have no text: {page_ranges(empty)}."
     return ""
@@ -317,15 +313,21 @@ def _check_text(source: Source, document: Document) -> None:
     if empty < total:
         return
     if document.pages_unread:
-        engine = document.metadata.get("ocr")
-        hint = TRIED_HINT.format(engine) if engine else READ_HINT
-        raise ReadError(f"{source.path.name}: {empty} of {total} pages have no text; it is a scan.", hint)
-    raise ReadError(
-        f"{source.path.name}: {empty} of {total} pages have no text, and none was found on them by OCR."
-        if any(page.quality == "image" for page in document.pages)
-        else f"{source.path.name}: {empty} of {total} pages have no text; it is blank.",
-        "There is nothing in it to be found.",
-    )
+        why, hint = _why_unread(document)
+    elif any(page.read_by == "ocr" for page in document.pages):
+        why, hint = "OCR found none on them either", "There is nothing in it to be found."
+    else:
+        why, hint = "it is blank", "There is nothing in it to be found."
+    raise ReadError(f"{source.path.name}: {empty} of {total} pages have no text; {why}.", hint)
+
+
+def _why_unread(document: Document) -> tuple[str, str]:
+    """Why pages of a document could not be read, as the end of a sentence, and what would help."""
+    if "pages_unreadable" in document.metadata:
+        return "the file is damaged", "Open it in a viewer and save it anew; then ingest it again."
+    if "ocr" in document.metadata:
+        return "OCR saw nothing on them that it was sure of", "A sharper scan may be read."
+    return "they are scanned or garbled", READ_HINT
 
 
 def _batches(pool: Pool[_Result]) -> Iterator[list[tuple[Source, _Result]]]:

@@ -282,6 +282,13 @@ class Catalog(Store):
             rows = self._checked("documents", db.execute("SELECT * FROM documents WHERE unread != '[]'"))
             return {row[0]: tuple(json.loads(row[11])) for row in rows}
 
+    def labels(self, pages: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """Labels of pages by document id and number; pages without one are left out."""
+        query = "SELECT label FROM pages WHERE document_id = ? AND number = ? AND label != ''"
+        with self._reading() as db:
+            found = {page: db.execute(query, page).fetchone() for page in set(pages)}
+        return {page: row[0] for page, row in found.items() if row is not None}
+
     def untried(self, engine: str) -> frozenset[str]:
         """Ids of the documents with unread pages on which this OCR engine has not been tried."""
         with self._reading() as db:

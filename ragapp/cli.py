@@ -469,11 +469,15 @@ def _follow(folders: list[Path], once: Callable[[], object], library: Path) -> N
     once()
     console.talk(f"Following {', '.join(str(folder) for folder in folders)}. Ctrl-C ends.")
     for _ in following:
+        waits = False
         while True:
             try:
                 once()
                 break
-            except LibraryLocked:
+            except LibraryLocked as error:
+                if not waits:
+                    console.talk(f"{error.message} This waits until it has finished.")
+                waits = True
                 time.sleep(1)
             except RagappError as error:
                 console.error(error.message, error.hint)

@@ -218,9 +218,9 @@ def passages(found: Sequence[Passage]) -> None:
     """Search results for people."""
     from ragapp.text import collapse
 
-    for place, passage in enumerate(found, 1):
+    for rank, passage in enumerate(found, 1):
         by = ", ".join(f"{name} {rank.rank}" for name, rank in passage.found_by.items())
-        out(f"{place}. {passage.document}, page {passage.chunk.page}  (score {passage.score:.3f}; {by})")
+        out(f"{rank}. {_place(passage)}  (score {passage.score:.3f}; {by})")
         text = collapse(passage.chunk.text)
         out(f"   {text if len(text) <= 300 else text[:300].rsplit(' ', 1)[0] + ' …'}\n")
 
@@ -234,7 +234,7 @@ def sources(answer: Answer) -> None:
     if answer.finish_reason == "no_evidence" and answer.passages:
         out("\nNearest passages:")
         for passage in answer.passages[:3]:
-            out(f"  {passage.document}, page {passage.chunk.page}")
+            out(f"  {_place(passage)}")
     shown = list(answer.unread.items())[:MAX_UNREAD]
     for document, numbers in shown:
         talk(f"note: {document}: pages that could not be read: {pages(numbers)}")
@@ -243,7 +243,15 @@ def sources(answer: Answer) -> None:
 
 
 def source_line(citation: Citation) -> str:
-    return f"[{citation.marker}] {citation.passage.document}, page {citation.page} ({citation.state})"
+    from ragapp.shapes import place
+
+    return f"[{citation.marker}] {place(citation.passage.document, citation.page, citation.label)} ({citation.state})"
+
+
+def _place(passage: Passage) -> str:
+    from ragapp.shapes import place
+
+    return place(passage.document, passage.chunk.page, passage.label)
 
 
 def setting_rows(settings: Sequence[Setting]) -> list[tuple[str, str, str, str]]:

@@ -43,6 +43,7 @@ from ragapp.parcel import Manifest, pack, unpack
 from ragapp.ports import Answerer, Chunker, Flow, Reranker, Retriever
 from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
 from ragapp.store import locked, was_lost
+from ragapp.stored import StoredText
 from ragapp.types import Answer, Box, Citation, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
 
@@ -326,11 +327,15 @@ class Rag:
                     timings.setdefault("first_token", round(time.perf_counter() - started, 4))
                 elif isinstance(event, Done):
                     timings["total"] = round(time.perf_counter() - started, 4)
-                    citations = tuple(replace(c, boxes=self.boxes_of(c)) for c in event.answer.citations)
+                    citations = tuple(self._completed(citation) for citation in event.answer.citations)
                     unread = self._unread(event.answer)
                     yield Done(replace(event.answer, citations=citations, timings=timings, unread=unread))
                     return
                 yield event
+
+    def _completed(self, citation: Citation) -> Citation:
+        page = citation.passage.chunk.document_id, citation.page
+        return replace(citation, boxes=self.boxes_of(citation), label=self.catalog.labels([page]).get(page, ""))
 
     def _unread(self, answer: Answer) -> dict[str, tuple[int, ...]]:
         """Pages that could not be read and may hold what was asked for."""
@@ -499,7 +504,7 @@ class Rag:
         )
 
     def _make_answerer(self) -> Answerer:
-        library = _StoredText(self.catalog)
+        library = StoredText(self.catalog)
         if self.chat is None:
             from ragapp.answerers import QuoteAnswerer
 
@@ -647,31 +652,6 @@ def _embedder_of(config: Config) -> Any:
     from ragapp.embedders import SentenceTransformerEmbedder
 
     return SentenceTransformerEmbedder(table.name)
-
-
-class _StoredText:
-    """ports.Library over the catalog."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
-    def text_of(self, document_id: str) -> str:
-        try:
-            return self._catalog.document(document_id).text
-        except NotFound:
-            return ""  # removed while the answer was written: nothing of it can be verified any more
-
-    def words(self, document_id: str, start: int, end: int) -> str:
-        pages = self._catalog.pages(document_id, start, end)
-        return "".join(text[max(0, start - page.start) : max(0, end - page.start)] for page, text in pages)
-
-    def page_at(self, document_id: str, offset: int) -> int:
-        pages = self._catalog.pages(document_id, offset, offset + 1)
-        return pages[0][0].number if pages else 0
-
-    def page_parts(self, document_id: str, start: int, end: int) -> list[tuple[int, int, int]]:
-        pages = self._catalog.pages(document_id, start, end)
-        return [(page.number, max(start, page.start), min(end, page.end)) for page, _ in pages]
 
 
 def _paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:

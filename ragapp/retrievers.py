@@ -87,6 +87,7 @@ class Hybrid:
         }
         fused = self.fuse(query.text, found)
         rows = self.catalog.chunks(chunk_id for chunk_id, _ in fused)
+        labels = self.catalog.labels((chunk.document_id, chunk.page) for chunk, _, _ in rows.values())
         passages: list[Passage] = []
         on_page: Counter[tuple[str, int]] = Counter()
         for chunk_id, score in fused:
@@ -97,7 +98,8 @@ class Hybrid:
                 continue
             found_by = {ranker: ranks[ranker][chunk_id] for ranker in ranks if chunk_id in ranks[ranker]}
             page = (chunk.document_id, chunk.page)
-            passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by)
+            label = labels.get((chunk.document_id, chunk.page), "")
+            passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by, label)
             # A chunk that says the same as a better one is no reason to read its parent either.
             if not any(has_same_parent(passage, other) or is_same(passage, other) for other in passages):
                 on_page[page] += 1

@@ -9,10 +9,11 @@ from ragapp.types import Answer, Box, Citation, Passage
 
 
 def passage_dict(passage: Passage, boxes: Sequence[Box] = ()) -> dict[str, Any]:
-    """``{document, page, score, text, found_by, boxes}``."""
+    """``{document, page, label, score, text, found_by, boxes}``."""
     return {
         "document": passage.document,
         "page": passage.chunk.page,
+        "label": passage.label,
         "score": round(passage.score, 6),
         "text": passage.chunk.text,
         "found_by": {
@@ -23,11 +24,12 @@ def passage_dict(passage: Passage, boxes: Sequence[Box] = ()) -> dict[str, Any]:
 
 
 def citation_dict(citation: Citation) -> dict[str, Any]:
-    """``{marker, document, page, quote, state, boxes}``."""
+    """``{marker, document, page, label, quote, state, boxes}``."""
     return {
         "marker": citation.marker,
         "document": citation.passage.document,
         "page": citation.page,
+        "label": citation.label,
         "quote": citation.quote,
         "state": citation.state,
         "boxes": [box_dict(box) for box in citation.boxes],
@@ -49,6 +51,14 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         },
         "unread": [{"document": name, "pages": list(pages)} for name, pages in answer.unread.items()],
     }
+
+
+def place(document: str, page: int, label: str) -> str:
+    """Where something stands, for people: "a.pdf, page 4 (iv)", "b.pptx, slide 4"."""
+    if not label:
+        return f"{document}, page {page}"
+    # A printed page number says little by itself; the name of a slide or sheet says all.
+    return f"{document}, page {page} ({label})" if document.lower().endswith(".pdf") else f"{document}, {label}"
 
 
 def box_dict(box: Box) -> dict[str, Any]:

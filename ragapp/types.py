@@ -124,13 +124,17 @@ class Rank:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk that was found. ``document`` is the name users know (the path below the folder that was ingested)."""
+    """A chunk that was found. ``document`` is the name users know (the path below the folder that was ingested).
+
+    ``label`` is that of the chunk's page ("slide 3"), empty where it has none.
+    """
 
     chunk: Chunk
     document: str
     title: str
     score: float
     found_by: Mapping[str, Rank] = field(default_factory=dict)
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ class Citation:
     """The claim behind a marker ``[n]``: the quote, where it stands, and whether it was found there word for word.
 
     ``quote`` has its white space collapsed; ``start`` and ``end`` are the exact span in the document's text, equal to
-    each other when the quote was not found.
+    each other when the quote was not found. ``label`` is that of the page.
     """
 
     marker: int
@@ -160,6 +164,7 @@ class Citation:
     start: int
     end: int
     boxes: tuple[Box, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ragapp.types import Answer, Box, Citation, Passage
 EXAMPLE_PASSAGE: dict[str, Any] = {
     "document": "manuals/pump.pdf",
     "page": 12,
+    "label": "",
     "score": 0.93,
     "text": "The warranty lasts 24 months.",
     "found_by": {"dense": {"rank": 1, "score": 0.71}, "lexical": {"rank": 3, "score": 8.4}},
@@ -20,6 +21,7 @@ EXAMPLE_CITATION: dict[str, Any] = {
     "marker": 1,
     "document": "manuals/pump.pdf",
     "page": 12,
+    "label": "",
     "quote": "The warranty lasts 24 months.",
     "state": "verified",
     "boxes": [{"page": 12, "x0": 72.0, "y0": 144.5, "x1": 311.2, "y1": 156.5}],
@@ -146,6 +148,7 @@ class PassageOut(BaseModel):
 
     document: str
     page: int
+    label: str
     score: float
     text: str
     found_by: dict[str, RankOut]
@@ -169,6 +172,7 @@ class CitationOut(BaseModel):
     marker: int
     document: str
     page: int
+    label: str
     quote: str
     state: str
     boxes: list[BoxOut]
@@ -179,6 +183,7 @@ class CitationOut(BaseModel):
             marker=citation.marker,
             document=citation.passage.document,
             page=citation.page,
+            label=citation.label,
             quote=citation.quote,
             state=citation.state,
             boxes=[BoxOut.of(box) for box in citation.boxes],
@@ -360,6 +365,7 @@ def _passage(passage: Passage) -> dict[str, Any]:
     return {
         "document": passage.document,
         "page": passage.chunk.page,
+        "label": passage.label,
         "score": passage.score,
         "text": passage.chunk.text,
         "found_by": {name: RankOut(rank=r.rank, score=r.score) for name, r in passage.found_by.items()},

@@ -98,7 +98,7 @@ def test_search_gives_pages_ranks_and_boxes(library: Path) -> None:
     found = json.loads(ragapp("search", "how many litres", "-k", "2", "--library", library, "--json").stdout)
     assert len(found) == 2
     assert (found[0]["document"], found[0]["page"]) == ("pump.pdf", 1)
-    assert set(found[0]) == {"document", "page", "score", "text", "found_by", "boxes"}
+    assert set(found[0]) == {"document", "page", "label", "score", "text", "found_by", "boxes"}
     assert found[0]["found_by"]["lexical"]["rank"] == 1
     assert set(found[0]["boxes"][0]) == {"page", "x0", "y0", "x1", "y1"}
 
@@ -114,7 +114,7 @@ def test_ask_as_json_has_every_member(library: Path) -> None:
     answer = json.loads(ragapp("ask", "保修期是多久？", "--library", library, "--json").stdout)
     assert set(answer) == {"answer", "citations", "passages", "finish_reason", "timings", "usage", "unread"}
     first = answer["citations"][0]
-    assert set(first) == {"marker", "document", "page", "quote", "state", "boxes"}
+    assert set(first) == {"marker", "document", "page", "label", "quote", "state", "boxes"}
     assert (first["document"], first["state"]) == ("手册/保修.pdf", "verified")
     assert first["quote"] == "保修期为二十四个月。"
     assert answer["finish_reason"] == "stop"

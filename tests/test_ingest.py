@@ -266,12 +266,14 @@ def test_scans_without_ocr(docs: Path, tmp_path: Path) -> None:
         report = rag.add([docs])
         assert counts(report) == (4, 0, 0, 2)
         blank, scan = sorted(report.failed, key=lambda failure: failure.path)
-        assert "2 of 2 pages have no text; it is a scan." in scan.error
+        assert "2 of 2 pages have no text; they are scanned or garbled." in scan.error
         assert "tesseract" in scan.hint
         assert "it is blank" in blank.error
         (warning,) = report.warnings
         assert Path(warning.path).name == "partly.pdf"
-        assert warning.warning.startswith("2 of 3 pages could not be read: 2-3.")
+        assert warning.warning.startswith(
+            "2 of 3 pages could not be read: 2-3; they are scanned or garbled. Install tesseract"
+        )
         entry = next(e for e in rag.documents() if e.document == "partly.pdf")
         assert (entry.pages_without_text, entry.pages_unread) == (2, (2, 3))
         assert rag.ask("Some text?").unread == {"partly.pdf": (2, 3)}

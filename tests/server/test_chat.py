@@ -34,7 +34,7 @@ def test_the_client_reads_a_whole_answer(real: Running) -> None:
     ours: Any = answer.model_extra and answer.model_extra["ragapp"]
     assert ours["finish_reason"] == "stop"
     assert ours["timings"]["total"] > 0
-    assert {"document", "page", "score", "text", "found_by"} == set(ours["passages"][0])
+    assert {"document", "page", "label", "score", "text", "found_by"} == set(ours["passages"][0])
     cited = ours["citations"][0]
     assert (cited["marker"], cited["document"], cited["page"], cited["state"]) == (1, "pump.pdf", 2, "verified")
     assert cited["boxes"][0]["page"] == 2
@@ -86,7 +86,7 @@ def test_the_frames_to_the_letter(playing: Running) -> None:
     ]  # fmt: skip
     assert [c["finish_reason"] for c in choices] == [None] * 4 + ["length"]
     passage = {
-        "document": "a b.pdf", "page": 2, "score": 0.5, "text": "a\u2028b",
+        "document": "a b.pdf", "page": 2, "label": "", "score": 0.5, "text": "a\u2028b",
         "found_by": {"dense": {"rank": 1, "score": 0.25}},
     }  # fmt: skip
     assert [f.get("ragapp") for f in got[:4]] == [None, {"passages": [passage]}, None, None]
