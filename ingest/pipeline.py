@@ -200,7 +200,10 @@ class _Run:
             late.append(source)
             return
         known = source.uri in self._todo.known
-        if isinstance(result, ReadError):
+        if isinstance(result, ReadError) and source.uri in self._todo.unchanged:
+            # Only tried again, for its unread pages, and not to be read now (without its password, say): as it was.
+            self._report.kept += 1
+        elif isinstance(result, ReadError):
             stays = " What was read of it before stays in the library." if known else ""
             hint = f"{result.hint}{stays}".strip()
             self._report.failed.append(Failure(str(source.path), result.message, hint))

@@ -14,11 +14,13 @@ from ragapp.ingest.scan import Found, Source
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``keep`` need nothing; ``read`` must be read, those in ``known`` were in the library before."""
+    """``keep`` need nothing; ``read`` must be read, those in ``known`` were in the library before, and those in
+    ``unchanged`` are what they were then. Both are uris."""
 
     keep: tuple[Source, ...]
     read: tuple[Source, ...]
     known: frozenset[str]
+    unchanged: frozenset[str] = frozenset()
 
 
 def plan(sources: Sequence[Source], files: Mapping[str, FileRow], again: Set[str] = frozenset()) -> Plan:
@@ -29,13 +31,15 @@ def plan(sources: Sequence[Source], files: Mapping[str, FileRow], again: Set[str
     """
     keep: list[Source] = []
     read: list[Source] = []
+    again_uris: set[str] = set()
     for source in unique_names(sources, files):
         row = files.get(source.uri)
         unchanged = row is not None and (row.bytes, row.mtime_ns) == (source.bytes, source.mtime_ns)
-        is_done = row is not None and row.document_id not in again
-        (keep if unchanged and is_done else read).append(source)
+        if unchanged and row is not None and row.document_id in again:
+            again_uris.add(source.uri)
+        (keep if unchanged and source.uri not in again_uris else read).append(source)
     read.sort(key=lambda source: (source.bytes, source.name))
-    return Plan(tuple(keep), tuple(read), frozenset(s.uri for s in read if s.uri in files))
+    return Plan(tuple(keep), tuple(read), frozenset(s.uri for s in read if s.uri in files), frozenset(again_uris))
 
 
 def gone_from(folders: Sequence[Path], found: Found, files: Mapping[str, FileRow]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ def changes(
     """
     import watchfiles
 
+    logging.getLogger("watchfiles").setLevel(logging.CRITICAL)  # it comments on Ctrl-C
     watched = [Path(os.path.realpath(folder)) for folder in folders]
     unseen = [Path(os.path.realpath(folder)) for folder in ignored]
     is_on = False

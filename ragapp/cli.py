@@ -9,6 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +61,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001  a bug: the user gets a sentence, its traceback goes where it can be sent from
         log = Path(tempfile.gettempdir()) / "ragapp-error.log"
-        log.write_text(traceback.format_exc(), encoding="utf-8")
+        with suppress(OSError):  # somebody else's file of that name
+            log.write_text(traceback.format_exc(), encoding="utf-8")
         console.error("internal error: this is a bug in ragapp.", f"Please report it with {log}. Nothing is lost.")
         sys.exit(1)
 

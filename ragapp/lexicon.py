@@ -23,6 +23,7 @@ from ragapp.shelf import Shelf
 from ragapp.text import CJK, join_broken
 
 ANALYZER = "words"
+PRIVATE = "ragapp-lexicon-"  # how the folders of private indexes begin, followed by the process they belong to
 HEADER_BOOST = 1.0
 WRITER_BYTES = 64_000_000
 
@@ -103,7 +104,8 @@ class Lexicon:
             self._take_newest()
             if self._generation == now:
                 return
-            private = tempfile.TemporaryDirectory(prefix="ragapp-lexicon-", ignore_cleanup_errors=True)
+            sweep_private()
+            private = tempfile.TemporaryDirectory(prefix=f"{PRIVATE}{os.getpid()}-", ignore_cleanup_errors=True)
             made = False
             try:
                 self._make(Path(private.name))
@@ -211,6 +213,26 @@ class Lexicon:
             writer.add_document(tantivy.Document(id=chunk_id, header=spread(header), text=spread(text)))
         writer.commit()
         writer.wait_merging_threads()
+
+
+def sweep_private() -> None:
+    """Delete private indexes of processes that were killed: they hold words of documents."""
+    if os.name == "nt":
+        return  # where a signal of 0 ends a process instead of asking after it
+    for path in Path(tempfile.gettempdir()).glob(f"{PRIVATE}*"):
+        process = path.name.removeprefix(PRIVATE).partition("-")[0]
+        if process.isdigit() and _is_dead(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_dead(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 def _schema() -> Any:

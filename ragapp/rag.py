@@ -38,7 +38,7 @@ from ragapp.ingest.reading import Settings
 from ragapp.ingest.reindex import MIXED, Reindex, Reindexed, chunker_fingerprint
 from ragapp.ingest.report import Progress, Report
 from ragapp.ingest.scan import Found, nothing_found, path_of, scan
-from ragapp.lexicon import Lexicon
+from ragapp.lexicon import Lexicon, sweep_private
 from ragapp.parcel import Manifest, pack, unpack
 from ragapp.ports import Answerer, Chunker, Flow, Reranker, Retriever
 from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
@@ -48,6 +48,7 @@ from ragapp.types import Answer, Box, Citation, Done, Event, Passage, Query, Ste
 from ragapp.vectors import VectorIndex
 
 DEFAULT_LIBRARY = ".ragapp"
+FEW = 10  # files that may vanish from a folder at once and leave it empty without a question
 MAX_WORKERS = 4  # reading processes, unless the user sets a number: each may take memory_mb
 
 
@@ -154,6 +155,7 @@ class Rag:
             report.dropped = len(gone_from(where, found, self.catalog.files()))
             return report
         with self.catalog.writing():
+            self._check_not_unmounted(where, found)
             report = self._ingest(found, passwords, progress)
             # After the ingest: a file that was moved has taken its document along by now.
             gone = gone_from(where, found, self.catalog.files())
@@ -161,6 +163,16 @@ class Rag:
                 report.erased = self.forget(gone)
                 report.dropped = len(gone)
         return report
+
+    def _check_not_unmounted(self, folders: Sequence[Path], found: Found) -> None:
+        """Raise LibraryError where a folder that held many documents is empty: its disk may just not be there."""
+        for folder in folders:
+            gone = gone_from([folder], found, self.catalog.files())
+            if len(gone) > FEW and not any(folder.iterdir()):
+                raise LibraryError(
+                    f"{folder} is empty, and the library has {len(gone):,} files from it: its disk may not be there.",
+                    "Nothing was changed. If they are to be forgotten, put any file into the folder and sync again.",
+                )
 
     def _ingest(
         self, found: Found, passwords: Sequence[str], progress: Callable[[Progress], None], *, dry_run: bool = False
@@ -246,6 +258,7 @@ class Rag:
 
     def _renew_caches(self) -> None:
         checkup.sweep_files(self.folder)
+        sweep_private()
         for cache in (self._vectors, self._lexicon):
             cache.shelf.clear()
         self._publish(fresh=True)

@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[1]
 STAIRS = ("ingest", "server", "web", "eval")
 ROOMS = {
     "sqlite3": {
-        "ragapp/catalog.py", "ragapp/checkup.py", "ragapp/restore.py", "ragapp/salvage.py", "ragapp/schema.py",
+        "ragapp/catalog.py",
+        "ragapp/checkup.py",
+        "ragapp/restore.py",
+        "ragapp/salvage.py",
+        "ragapp/schema.py",
         "ragapp/store.py",
     },
     "faiss": {"ragapp/indexes.py"},

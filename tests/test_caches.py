@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 import ragapp
 from ragapp.catalog import Catalog, Generation
 from ragapp.errors import EmbedderChanged
-from ragapp.lexicon import Lexicon, spread
+from ragapp.lexicon import PRIVATE, Lexicon, spread, sweep_private
 from ragapp.shelf import Shelf
 from ragapp.testing import document_of
 from ragapp.types import Document
@@ -461,3 +462,16 @@ def test_no_module_imports_pickle() -> None:
         if forbidden & set(re.findall(r"\w+", line))
     ]
     assert guilty == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX asks after processes")
+def test_private_indexes_of_dead_processes_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    dead, mine = tmp_path / f"{PRIVATE}{ended.pid}-abc", tmp_path / f"{PRIVATE}{os.getpid()}-abc"
+    for folder in (dead, mine, tmp_path / "else"):
+        folder.mkdir()
+        (folder / "words").write_text("walrus")
+    sweep_private()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, "else"])

@@ -69,6 +69,20 @@ def test_pages_that_could_not_be_read_are_tried_once_there_is_a_program(mixed: P
         assert rag.add(mixed.parent).kept == 2
 
 
+def test_a_document_that_wants_its_password_again_stays_as_it_was(mixed: Path, tmp_path: Path) -> None:
+    writer = pypdf.PdfWriter(clone_from=str(mixed))
+    writer.encrypt("secret")
+    with mixed.open("wb") as file:
+        writer.write(file)
+    where = tmp_path / "library"
+    with Rag.open(where, embedder__name="hashing", ingest__ocr="off") as rag:
+        assert rag.add(mixed, passwords=["secret"]).added == 1
+    with Rag.open(where, embedder__name="hashing") as rag:
+        report = rag.add(mixed)
+        assert (report.kept, report.failed) == (1, [])
+        assert rag.add(mixed, passwords=["secret"]).pages_by_ocr == 1
+
+
 def test_a_picture_without_words_is_not_tried_again_and_again(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     pdfs.write(docs / "drawn.pdf", ["Some text.", [pdfs.Picture()]])

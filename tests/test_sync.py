@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ragapp import Rag
-from ragapp.errors import LibraryLocked, NotFound
+from ragapp.errors import LibraryError, LibraryLocked, NotFound
 from ragapp.ingest.watch import changes
 from tests import pdfs
 from tests.libraries import child_environment
@@ -100,6 +100,18 @@ def test_a_folder_that_cannot_be_looked_into_drops_nothing(
     report = rag.sync(docs)
     assert (report.dropped, len(report.failed)) == (0, 1)
     assert "sub/in.pdf" in names(rag)
+
+
+def test_an_empty_folder_is_taken_for_a_disk_that_is_not_there(rag: Rag, tmp_path: Path) -> None:
+    docs = pdfs.folder(tmp_path / "many", 12)
+    rag.sync(docs)
+    for path in docs.iterdir():
+        path.unlink()
+    with pytest.raises(LibraryError, match="is empty, and the library has 12 files from it"):
+        rag.sync(docs)
+    assert len(names(rag)) == 12
+    (docs / "note").write_text("here I am")
+    assert rag.sync(docs).dropped == 12
 
 
 def test_moved_files_keep_their_vectors(rag: Rag, docs: Path) -> None:
