@@ -26,8 +26,8 @@ class Reader(Protocol):
 class Chunker(Protocol):
     """Cuts a document into chunks in order; every chunk's text is the document's own text at its span.
 
-    A ``fingerprint`` (str) that changes with whatever changes the chunks lets ``ragapp reindex`` know when they are old;
-    without one the name of the class stands for it.
+    A ``fingerprint`` (str) that changes with whatever changes the chunks lets ``ragapp reindex`` know when they are
+    old; without one the name of the class stands for it.
     """
 
     def chunk(self, document: Document) -> Sequence[Chunk]: ...
