@@ -29,7 +29,7 @@ from ragapp.errors import LibraryError, LibraryNewer
 from ragapp.rows import is_whole
 from ragapp.schema import APPLICATION_ID, FILE_NAME, FORMAT
 from ragapp.shelf import MAKING
-from ragapp.store import replace_file, sync_folder
+from ragapp.store import check_head, replace_file, sync_folder
 
 DAMAGED = f"{FILE_NAME}.damaged-"
 IMPORTING = ".import-"
@@ -157,6 +157,7 @@ def log_faults(folder: Path) -> Iterator[str]:
 
 
 def _opened(folder: Path) -> sqlite3.Connection:
+    check_head(folder / FILE_NAME)
     writable = os.access(folder, os.W_OK)
     uri = f"{(folder / FILE_NAME).resolve().as_uri()}?mode={'rw' if writable else 'ro&immutable=1'}"
     db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)

@@ -23,6 +23,7 @@ from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.rows import Changes, Generation, is_whole, with_crc
 from ragapp.schema import APPLICATION_ID, FILE_NAME, FORMAT, PAGE_BYTES, atomic, insert, set_meta
 
+SQLITE_HEAD = b"SQLite format 3\0"
 MAKING_SECONDS = 10.0  # how long to wait for another process that makes the same library
 
 
@@ -80,6 +81,7 @@ class Store:
             raise LibraryError(f"The library folder {self.folder} is not writable.", "Name another with --library DIR.")
 
     def _connect(self) -> sqlite3.Connection:
+        check_head(self.path)
         if self._immutable:
             # A log that is not empty holds the newest pages; only without one may the file be taken as it lies there.
             log = self.folder / f"{FILE_NAME}-wal"
@@ -380,3 +382,18 @@ def sync_folder(folder: Path) -> None:
         return
     finally:
         os.close(handle)
+
+
+def check_head(path: Path) -> None:
+    """Raise sqlite3.DatabaseError, as SQLite would, for a file that does not begin as its files do.
+
+    SQLite itself must not be let near one: when it closes the file it may delete the log, and with it what was written
+    last and could still be saved.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(SQLITE_HEAD))
+    except FileNotFoundError:
+        return
+    if head and head != SQLITE_HEAD:
+        raise sqlite3.DatabaseError("file is not a database")
