@@ -1,4 +1,4 @@
-"""ragapp: a folder of PDFs becomes a library that answers with exact pages, on this machine and nowhere else."""
+"""ragapp: a folder of documents becomes a library that answers with exact pages, on this machine and nowhere else."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="ragapp",
-    help="Ask your own documents. A folder of PDFs becomes a library that answers with exact pages, on this machine.",
+    help="Ask your own documents. A folder of files becomes a library that answers with exact pages, on this machine.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

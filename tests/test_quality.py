@@ -34,7 +34,7 @@ ARABIC = (
 )
 TABLE = "\n".join(f"{n}\t$ ({n * 7 % 90}.{n % 10})\t{n * 37 % 101}.5 %\t—\t1,2{n:02}*†" for n in range(40))
 CODE = """def _bands(width: int, slope: float) -> list[tuple[int, int, int]]:
-    return {k: v[::-1] for (k, v) in zip(a, b) if k != "x" and not (v % 2)}  # noqa
+    return {k: v[::-1] for (k, v) in zip(a, b) if k != "x" and not (v % 2)}  # odd
 for (int i = 0; i < n; ++i) { if (buf[i] == '\\\\') { *p++ = ~mask & 0xff; } else { p += strncpy(p, &s[i], 1); } }
 $x =~ s/^\\s+|\\s+$//g; @list = map { $_->[0] } sort { $a->[1] <=> $b->[1] } @{$ref->{list}};"""
 BASE64 = "\n".join("MIIBrzCCAVWgAwIBAgIUZ8kqPvNcXb3rTlmKsdfJhGwq" + str(n) + "YtZKxvBNhgfWdsQ" for n in range(20))

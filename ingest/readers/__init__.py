@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Protocol
 
+from ragapp.errors import ReadError
 from ragapp.ingest.limits import Limits
 from ragapp.types import Document
 
@@ -69,6 +70,15 @@ def reader_for(
     from ragapp.ingest.readers.office import OfficeReader
 
     return OfficeReader(on_page, limits)
+
+
+def named_bytes(path: Path) -> tuple[str, bytes]:
+    """A file's name as it may be printed and stored, though it need not be UTF-8 on disk, and its bytes."""
+    name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return name, path.read_bytes()
+    except OSError as error:
+        raise ReadError(f"{name} cannot be read: {error.strerror}.") from error
 
 
 def cannot_read(suffix: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from ragapp.errors import ReadError
 from ragapp.ingest.headings import clean_name
 from ragapp.ingest.limits import Limits
+from ragapp.ingest.readers import named_bytes
 from ragapp.ingest.readers.blocks import Block, NewPage, Para, Title, build
 from ragapp.ingest.readers.partition import quiet_import
 from ragapp.text import collapse
@@ -40,11 +41,7 @@ class HiResReader:
 
     def read_any(self, path: Path, passwords: Sequence[str]) -> Document:
         """The document in a file that opens without a password or with one of these."""
-        name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ReadError(f"{name} cannot be read: {error.strerror}.") from error
+        name, data = named_bytes(path)
         if b"%PDF-" not in data[: 1 << 16]:
             raise ReadError(f"{name} is not a PDF.", "Fetch it again from where it came.")
         elements = _elements(path, passwords, name)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from ragapp.errors import ReadError
 from ragapp.ingest.headings import clean_name, is_meaningful
 from ragapp.ingest.limits import Limits
-from ragapp.ingest.readers import plain
+from ragapp.ingest.readers import named_bytes, plain
 from ragapp.ingest.readers.archive import Archive, encrypted
 from ragapp.ingest.readers.blocks import Block, NewPage, Para, Title, build
 from ragapp.text import collapse
@@ -64,12 +64,7 @@ class OfficeReader:
 
     def read_any(self, path: Path, passwords: Sequence[str]) -> Document:
         """The document in a file. Office files with passwords are refused, whatever the passwords."""
-        # A name that is not valid UTF-8 on disk must still be printable and storable.
-        name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ReadError(f"{name} cannot be read: {error.strerror}.") from error
+        name, data = named_bytes(path)
         kind = kind_of(data, name)
         try:
             blocks, metadata = _read(data, kind, name, self._limits, 0)

@@ -19,6 +19,7 @@ from ragapp.ingest.headings import Line, from_outline, from_type, title_of
 from ragapp.ingest.layout import Block, Span, Strip, strips
 from ragapp.ingest.limits import Limits
 from ragapp.ingest.quality import quality_of
+from ragapp.ingest.readers import named_bytes
 from ragapp.ingest.readers.pdfium import PDFIUM, Beside, Raw, Unreadable, beside, boxes, open_pdf, raw_page
 from ragapp.ingest.readers.second import Rescue, check_chars, check_pages, read_all
 from ragapp.ingest.running import page_number, running_lines, words_of
@@ -83,12 +84,7 @@ class PdfReader:
 
     def read_any(self, path: Path, passwords: Sequence[str]) -> Document:
         """The document in a file that opens without a password or with one of these."""
-        # A name that is not valid UTF-8 on disk must still be printable and storable.
-        name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ReadError(f"{name} cannot be read: {error.strerror}.") from error
+        name, data = named_bytes(path)
         _check_kind(name, data)
         found = Beside()
         try:
