@@ -160,21 +160,23 @@ def test_a_second_writer_is_refused(rag: Rag, docs: Path, tmp_path: Path) -> Non
 
 
 def test_changes_come_in_bursts_and_end_when_told(docs: Path) -> None:
-    stop = threading.Event()
+    stop, is_on = threading.Event(), threading.Event()
     seen: list[int] = []
+    for name in (".hidden", "library"):
+        (docs / name).mkdir()
 
     def follow() -> None:
         following = changes([docs], stop, ignored=[docs / "library"])
-        assert next(following) == 0, "the watch is on"
+        assert next(following) == 0
+        is_on.set()
         for count in following:
             seen.append(count)
             stop.set()
 
     thread = threading.Thread(target=follow)
     thread.start()
+    assert is_on.wait(20), "nothing may change before the watch is on"
     deadline = time.monotonic() + 20
-    for name in (".hidden", "library"):
-        (docs / name).mkdir()
     while not seen and time.monotonic() < deadline:
         for name in (".hidden.pdf", ".hidden/a.pdf", "library/a.pdf", "~$a.docx"):
             (docs / name).write_bytes(b"x")
