@@ -332,7 +332,7 @@ def doctor(
 ) -> None:
     """Check the library and mend what can be mended; exits 0 when all was well, 1 when something was found."""
     from ragapp.config import load
-    from ragapp.rag import mend
+    from ragapp.mending import mend
 
     contacted = _watch_sockets() if offline else []
     result = mend(library, load(_flags(settings), config), check=check)

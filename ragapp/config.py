@@ -76,20 +76,45 @@ class SearchTable(Table):
     rrf_constant: Count = Field(60, description="constant of reciprocal rank fusion")
     exact_up_to: Count = Field(200_000, description="chunks that are searched exactly; a larger library in clusters")
     max_question_chars: Count = Field(8000, description="a longer question is refused")
+    hyde: Literal["auto", "on", "off"] = Field(
+        "auto", description="search with passages that the Llama imagines: auto only where the first search is weak"
+    )
+    variants: Annotated[int, Field(ge=0, le=8)] = Field(
+        0, description="other wordings of the question, by the Llama, that are searched too"
+    )
+    step_back: bool = Field(False, description="search the more general question behind the question too")
 
 
 class RerankerTable(PartTable):
-    name: str = Field("keep", description="keep (the fused order), late (late interaction), or pkg.mod:attr")
+    name: str = Field(
+        "keep",
+        description="keep (the fused order), late, a folder or hub id of a CrossEncoder, or pkg.mod:attr",
+    )
+    candidates: Count = Field(40, description="passages that are looked at closely")
+    seconds: Annotated[float, Field(gt=0)] = Field(5.0, description="time limit, after which the fused order stays")
+    batch: Count = Field(16, description="passages a CrossEncoder reads together")
 
 
 class AnswerTable(Table):
-    flow: str = Field("linear", description="linear, or pkg.mod:attr")
+    flow: str = Field("linear", description="linear, conditional, branching, looping, or pkg.mod:attr")
     passages: Count = Field(8, description="passages an answer may cite")
     quotes: Count = Field(3, description="sentences quoted when no Llama is set")
+    threshold: Share = Field(0.5, description="a question is answered when the library holds the answer so probably")
+    calibration: str = Field("", description="file that `python -m ragapp.eval.refusal --fit` wrote for this library")
+    strict: bool = Field(False, description="leave out sentences of a Llama that no cited page bears out")
+    context_tokens: Annotated[int, Field(ge=0)] = Field(
+        600, description="tokens of a passage after its neighbours were joined to it; 0 leaves it as it was found"
+    )
+    prompts: str = Field("", description="folder with prompts of your own; see the README")
+    calls: Count = Field(8, description="questions put to the Llama for one answer, at most")
+    tokens: Count = Field(4096, description="tokens the Llama writes for one answer, at most")
+    seconds: Annotated[float, Field(gt=0)] = Field(600.0, description="time for one answer, at most")
 
 
 class ChatTable(Table):
-    model: str = Field("", description="folder or hub id of a Llama; empty: answers are made of quotes")
+    model: str = Field(
+        "", description="folder, GGUF file or hub id of a Llama, a server's URL, or provider:model; empty: quotes"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, mps")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="numbers the model computes in"
@@ -98,6 +123,16 @@ class ChatTable(Table):
     temperature: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="0 always takes the likeliest token")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus of the sampling")
     context_tokens: Annotated[int, Field(ge=0)] = Field(0, description="window of the model; 0: what its config says")
+    quantize: Literal["none", "int8", "int4"] = Field(
+        "none", description="weights in 8 or 4 bits, made while loading where a library for it is installed"
+    )
+    lookup_tokens: Annotated[int, Field(ge=0)] = Field(
+        8, description="tokens guessed from the prompt at a time (prompt lookup); 0 switches it off"
+    )
+    batch: Count = Field(4, description="answers the model writes together, at most")
+    api_key: str = Field("", description="key for a server; else $OPENAI_API_KEY or the provider's own", repr=False)
+    timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="seconds a server may be silent")
+    retries: Annotated[int, Field(ge=0)] = Field(2, description="further tries when a server is busy or fails")
 
 
 class IngestTable(Table):

@@ -6,11 +6,12 @@ A flow is a function ``(tools, query) -> Iterator[Event]``. Not streaming is the
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ragapp.types import Answer, Chunk, Document, Event, Passage, Query
+from ragapp.budget import Budget
+from ragapp.types import Answer, Chunk, Document, Event, Expansion, Passage, Query, Written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +80,40 @@ class Reranker(Protocol):
     def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]: ...
 
 
+class Gatherer(Protocol):
+    """Makes passages to be read out of passages that were found: neighbours joined, nothing twice, best first.
+
+    Each keeps id, page, score and ``found_by`` of the best one that it was made of; its text is still the document's
+    own text at its span.
+    """
+
+    def gather(self, query: Query, passages: Sequence[Passage]) -> list[Passage]: ...
+
+
+class Judge(Protocol):
+    """Says how likely it is that passages, as search and reranker gave them, hold the answer."""
+
+    @property
+    def threshold(self) -> float:
+        """Below it a question is not answered."""
+        ...
+
+    def confidence(self, query: Query, passages: Sequence[Passage]) -> float:
+        """A probability, from 0 to 1."""
+        ...
+
+
+class Writer(Protocol):
+    """A language model that flows ask for short texts: rewritten questions, hypothetical passages, verdicts.
+
+    ``task`` names one of the prompts (prompts.TASKS), ``values`` are its variables. Raises ModelError.
+    """
+
+    def write(
+        self, task: str, query: Query, values: Mapping[str, str], max_tokens: int
+    ) -> Generator[Event, None, Written]: ...
+
+
 class Answerer(Protocol):
     """Writes the answer: yields Token events and returns the Answer whose text they spell."""
 
@@ -114,10 +149,17 @@ class Words(Protocol):
 
 
 class Tools(Protocol):
-    """What a flow works with; built once by ``rag``, shared by all questions."""
+    """What a flow works with; shared by all questions but for the budget.
+
+    ``k`` passages may be cited, out of ``depth`` that are looked at closely. ``writer`` is None where no language model
+    is set.
+    """
 
     @property
     def k(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
 
     @property
     def retriever(self) -> Retriever: ...
@@ -126,7 +168,25 @@ class Tools(Protocol):
     def reranker(self) -> Reranker: ...
 
     @property
+    def judge(self) -> Judge: ...
+
+    @property
+    def gatherer(self) -> Gatherer: ...
+
+    @property
     def answerer(self) -> Answerer: ...
+
+    @property
+    def writer(self) -> Writer | None: ...
+
+    @property
+    def words(self) -> Words: ...
+
+    @property
+    def expansion(self) -> Expansion: ...
+
+    @property
+    def budget(self) -> Budget: ...
 
 
 class Flow(Protocol):

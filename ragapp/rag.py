@@ -8,16 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from ragapp import checkup, registry
+from ragapp import checkup, parts, registry
 from ragapp import config as settings
-from ragapp.catalog import FILE_NAME, Catalog, Entry
-from ragapp.checkup import Checkup
-from ragapp.config import Config, PartTable
+from ragapp.catalog import Catalog, Entry
+from ragapp.config import Config
 from ragapp.erasure import Receipt, erase
 from ragapp.errors import (
     ConfigError,
@@ -39,27 +38,15 @@ from ragapp.ingest.reindex import MIXED, Reindex, Reindexed, chunker_fingerprint
 from ragapp.ingest.report import Progress, Report
 from ragapp.ingest.scan import Found, nothing_found, path_of, scan
 from ragapp.lexicon import Lexicon, sweep_private
+from ragapp.mending import cache_faults, library_folder
 from ragapp.parcel import Manifest, pack, unpack
-from ragapp.ports import Answerer, Chunker, Flow, Reranker, Retriever
-from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
-from ragapp.store import locked, was_lost
-from ragapp.stored import StoredText
+from ragapp.parts import Toolbox
+from ragapp.ports import Chunker, Flow
 from ragapp.types import Answer, Box, Citation, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
 
-DEFAULT_LIBRARY = ".ragapp"
 FEW = 10  # files that may vanish from a folder at once and leave it empty without a question
 MAX_WORKERS = 4  # reading processes, unless the user sets a number: each may take memory_mb
-
-
-@dataclass(frozen=True, slots=True)
-class _Tools:
-    """What flows work with; see ports.Tools."""
-
-    k: int
-    retriever: Retriever
-    reranker: Reranker
-    answerer: Answerer
 
 
 class Rag:
@@ -73,15 +60,15 @@ class Rag:
     def __init__(self, folder: Path, config: Config, *, create: bool, any_embedder: bool = False) -> None:
         self.folder = folder
         self.config = config
-        self.chat = self._make_chat()  # checked before anything else: a wrong model must not cost an ingest
-        self._embedder = self._make_embedder()
+        self.chat = parts.chat_of(config)  # checked before anything else: a wrong model must not cost an ingest
+        self._embedder = parts.embedder_of(config)
         self.catalog = Catalog(folder, create=create)
         if not any_embedder:
             self._check_embedder()
         self._lexicon = Lexicon(self.catalog)
         self._vectors = VectorIndex(self.catalog, self._embedder.fingerprint, config.search.exact_up_to)
         self._tools_lock = threading.Lock()
-        self._tools: _Tools | None = None
+        self._tools: Toolbox | None = None
 
     @classmethod
     def open(
@@ -99,7 +86,7 @@ class Rag:
         ConfigError, NotFound, LibraryNewer, EmbedderChanged, ModelError for a chat model that cannot be used. With
         ``any_embedder`` a library that was made with another embedder is opened too: it can be reindexed, not searched.
         """
-        folder = _library_folder(library)
+        folder = library_folder(library)
         if config is not None and flags:
             raise ConfigError("Settings were given twice: as config and as keywords.", "Give one of the two.")
         if config is None:
@@ -193,7 +180,7 @@ class Rag:
         engine = find_engine(table.ocr, table.ocr_languages)
         pipeline = Pipeline(
             self.catalog,
-            self._make_chunker(),
+            parts.chunker_of(self.config, self._embedder),
             self._embedder,
             self._embedder.fingerprint,
             settings,
@@ -227,7 +214,9 @@ class Rag:
         stopped or killed reindex goes on where it was. Raises LibraryLocked when another process is writing.
         """
         with self.catalog.writing():
-            work = Reindex(self.catalog, self._make_chunker(), self._embedder, self._embedder.fingerprint)
+            work = Reindex(
+                self.catalog, parts.chunker_of(self.config, self._embedder), self._embedder, self._embedder.fingerprint
+            )
             receipt = work.run(progress)
             if receipt.documents:
                 self._publish(fresh=True)
@@ -276,7 +265,7 @@ class Rag:
 
         All of it or nothing: raises LibraryError for a damaged file, LibraryNewer, NotFound, and LibraryLocked.
         """
-        return unpack(Path(file).expanduser(), _library_folder(library))
+        return unpack(Path(file).expanduser(), library_folder(library))
 
     def documents(self) -> list[Entry]:
         """What is in the library, by name."""
@@ -328,7 +317,7 @@ class Rag:
         run: Flow = registry.resolve("flow", flow or self.config.answer.flow)
         return self._finished(run, self._made_tools(), query)
 
-    def _finished(self, run: Flow, tools: _Tools, query: Query) -> Iterator[Event]:
+    def _finished(self, run: Flow, tools: Toolbox, query: Query) -> Iterator[Event]:
         """The events of a flow, its answer completed with timings and boxes."""
         started = time.perf_counter()
         timings: dict[str, float] = {}
@@ -420,7 +409,7 @@ class Rag:
             except LibraryError:
                 alone = False  # what seems to be left behind may be what somebody is just making
             yield from checkup.look(self.folder, leftovers=alone)
-        yield from _cache_faults(self.catalog, (self._vectors, self._lexicon))
+        yield from cache_faults(self.catalog, (self._vectors, self._lexicon))
 
     def close(self) -> None:
         self._vectors.close()
@@ -457,228 +446,19 @@ class Rag:
                 "`ragapp reindex` gives it vectors of the new one; or set [embedder] as it was.",
             )
 
-    def _made_tools(self) -> _Tools:
+    def _made_tools(self) -> Toolbox:
         with self._tools_lock:
             if self._tools is None:
-                self._tools = self._make_tools()
+                self._tools = parts.toolbox(
+                    self.config, self.catalog, self._vectors, self._lexicon, embedder=self._embedder, chat=self.chat
+                )
+                self.publish_caches()
             return self._tools
-
-    def _make_tools(self) -> _Tools:
-        search = self.config.search
-        rankers: dict[str, Ranker] = {"dense": Dense(self._vectors, self._embedder), "lexical": Lexical(self._lexicon)}
-        weights = search.dense_weight, search.dense_weight_cjk
-        fuse = fusion(search.fusion, *weights, search.rrf_constant, search.depth)
-        retriever = Hybrid(self.catalog, rankers, fuse, search.depth)
-        self.publish_caches()
-        return _Tools(self.config.answer.passages, retriever, self._make_reranker(), self._make_answerer())
-
-    def _make_embedder(self) -> Any:
-        return _embedder_of(self.config)
-
-    def _make_chunker(self) -> Chunker:
-        table = self.config.chunker
-        if not registry.is_built_in("chunker", table.name):
-            own: Chunker = self._own_part("chunker", table)
-            return own
-        settings.check_part_keys(table, "chunker")
-        # What somebody set must fit the chunker that was named; of the defaults it is given those that it takes.
-        values = {"tokenizer": self._embedder, "embedder": self._embedder, **table.model_dump(exclude={"name"})}
-        wanted = (registry.takes("chunker", table.name) & values.keys()) | (table.model_fields_set - {"name"})
-        chunker: Chunker = registry.build("chunker", table.name, {key: values[key] for key in sorted(wanted)})
-        return chunker
-
-    def _make_reranker(self) -> Reranker:
-        table = self.config.reranker
-        if table.name == "late":
-            late: Reranker = registry.build(
-                "reranker", "late", {"embedder": self._embedder, **self._given("reranker", table)}
-            )
-            return late
-        own: Reranker = _bridged(self._own_part("reranker", table))
-        return own
-
-    def _make_chat(self) -> Any:
-        chat = self.config.chat
-        if not chat.model:
-            return None
-        if ":" in chat.model and not chat.model.startswith(("http:", "https:")) and not Path(chat.model).exists():
-            made = registry.resolve("chat", chat.model)
-            return made() if callable(made) else made
-        from ragapp.chat import resolve
-
-        return resolve(
-            chat.model,
-            device=chat.device,
-            dtype=chat.dtype,
-            max_new_tokens=chat.max_new_tokens,
-            temperature=chat.temperature,
-            top_p=chat.top_p,
-            context_tokens=chat.context_tokens or None,
-        )
-
-    def _make_answerer(self) -> Answerer:
-        library = StoredText(self.catalog)
-        if self.chat is None:
-            from ragapp.answerers import QuoteAnswerer
-
-            return QuoteAnswerer(self._embedder, self._lexicon, library, self.config.answer.quotes)
-        from ragapp.answerers import ChatAnswerer
-
-        window, count = getattr(self.chat, "window", None), getattr(self.chat, "count_tokens", None)
-        if window is None or count is None:
-            from ragapp.bridge import estimated_tokens
-
-            window, count = (lambda: self.config.chat.context_tokens or 4096), estimated_tokens
-        return ChatAnswerer(self.chat, library, window, count, self.config.chat.max_new_tokens)
-
-    def _own_part(self, kind: str, table: PartTable) -> Any:
-        return registry.build(kind, table.name, self._given(kind, table))
-
-    def _given(self, kind: str, table: PartTable) -> dict[str, object]:
-        return settings.given(table, self.config, kind)
-
-
-def mend(library: str | Path | None = None, config: Config | None = None, *, check: bool = False) -> Checkup:
-    """Check a library, which need not be one that can be opened, and put right what can be put right.
-
-    ``check`` only looks. What is lost is named; see checkup.py. Raises NotFound where there is no library,
-    LibraryNewer, LibraryLocked when another process is writing, and LibraryError when the disk is full or may not be
-    written.
-    """
-    folder, config = _library_folder(library), config or settings.load({})
-    if not (folder / FILE_NAME).exists() and not was_lost(folder):
-        Catalog(folder, create=False)  # says so
-    embedder = _embedder_of(config)
-    if check:
-        findings = _faults(folder, embedder.fingerprint, config, leftovers=_is_free(folder))
-        return _told(folder, findings, checkup.Mending())
-    mending = checkup.Mending()
-    with locked(folder):
-        findings = list(checkup.log_faults(folder))
-        checkup.set_log_aside(folder, mending)
-        findings += _faults(folder, embedder.fingerprint, config)
-        if findings:
-            checkup.mend(folder, checkup.Embedding(embedder.fingerprint, embedder.embed_documents), mending)
-            findings += _mend_caches(folder, embedder.fingerprint, config, mending)
-            left = _faults(folder, embedder.fingerprint, config)
-            findings += [f"This could not be mended: {line}" for line in left]
-    return _told(folder, findings, mending)
-
-
-def _told(folder: Path, findings: Sequence[str], mending: checkup.Mending) -> Checkup:
-    notes, count = checkup.notes(folder), checkup.count_documents(folder)
-    return Checkup(tuple(findings), tuple(mending.done), tuple(mending.lost), tuple(notes), count)
-
-
-def _faults(folder: Path, fingerprint: str, config: Config, *, leftovers: bool = True) -> list[str]:
-    """What is wrong with the library's file and its caches."""
-    # The log first: whoever opens the file passes over a damaged one, and deletes it.
-    if findings := list(checkup.log_faults(folder)):
-        return findings
-    checkup.upgrade(folder)
-    findings = list(checkup.look(folder, leftovers=leftovers))
-    if not checkup.can_be_opened(folder):
-        return findings
-    try:
-        with _caches(folder, fingerprint, config) as (catalog, caches):
-            findings += [line for line in _cache_faults(catalog, caches) if line not in findings]
-    except LibraryError as error:
-        # Said already, unless it is something that only opening it shows.
-        findings += [] if findings else [error.message]
-    return findings
-
-
-def _mend_caches(folder: Path, fingerprint: str, config: Config, mending: checkup.Mending) -> list[str]:
-    """Make the search caches again where something is wrong with them, or with what they were made from; gives what
-    did not work."""
-    try:
-        with _caches(folder, fingerprint, config) as (catalog, caches):
-            if not (mending.rows_changed or mending.rewrite or list(_cache_faults(catalog, caches))):
-                return []
-            for cache in caches:
-                cache.shelf.clear()
-            if catalog.count_chunks():
-                for cache in caches:
-                    cache.publish(fresh=True)
-            mending.done.append("The search caches were made again.")
-            if mending.rewrite:
-                catalog.rewrite()
-                mending.done.append("The library's file was written anew, without what was removed.")
-    except (LibraryError, OSError) as error:
-        return [f"The search caches cannot be made: {error}"]
-    return []
-
-
-@contextmanager
-def _caches(folder: Path, fingerprint: str, config: Config) -> Iterator[tuple[Catalog, tuple[VectorIndex, Lexicon]]]:
-    """A library's file and its caches, whoever its embedder is. Raises LibraryError where it cannot be opened."""
-    catalog = Catalog(folder, create=False)
-    try:
-        made_by = catalog.embedder() or fingerprint
-        vectors, lexicon = VectorIndex(catalog, made_by, config.search.exact_up_to), Lexicon(catalog)
-        try:
-            yield catalog, (vectors, lexicon)
-        finally:
-            vectors.close()
-            lexicon.close()
-    finally:
-        catalog.close()
-
-
-def _cache_faults(catalog: Catalog, caches: Iterable[VectorIndex | Lexicon]) -> Iterator[str]:
-    for cache in caches:
-        for path in cache.shelf.damaged():
-            yield f"The cache {path.name} does not match its checksums; it is not used."
-        newest = cache.shelf.newest()
-        try:
-            if newest is None and catalog.count_chunks():
-                yield f"There is no {cache.shelf.name} cache; every search makes its own."
-            if newest is not None and catalog.changes(newest[0]) is None:
-                yield f"The cache {newest[1].name} is of another library; it is not used."
-            held, stored = cache.ids(), {int(i) for i in catalog.chunk_ids()}
-        except LibraryError as error:
-            yield error.message
-            continue
-        if held != stored:
-            yield f"The {cache.shelf.name} cache holds {len(held)} chunks, the library {len(stored)}."
-
-
-def _is_free(folder: Path) -> bool:
-    try:
-        with locked(folder):
-            return True
-    except LibraryError:
-        return False
-
-
-def _library_folder(library: str | Path | None) -> Path:
-    return Path(library or os.environ.get("RAGAPP_LIBRARY") or DEFAULT_LIBRARY).expanduser()
-
-
-def _embedder_of(config: Config) -> Any:
-    table = config.embedder
-    if table.name == "builtin":
-        settings.check_part_keys(table, "embedder")
-        return registry.build("embedder", "builtin", {"runtime": table.runtime, "batch_tokens": table.batch_tokens})
-    if registry.is_built_in("embedder", table.name) or ":" in table.name:
-        return _bridged(registry.build("embedder", table.name, settings.given(table, config, "embedder")))
-    from ragapp.embedders import SentenceTransformerEmbedder
-
-    return SentenceTransformerEmbedder(table.name)
 
 
 def _paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     each = [paths] if isinstance(paths, str | Path) else paths
     return [Path(path).expanduser() for path in each]
-
-
-def _bridged(part: Any) -> Any:
-    """The part, or our wrapper around a LangChain object (known by its module: LangChain stays unloaded)."""
-    if any(kind.__module__.startswith("langchain") for kind in type(part).__mro__):
-        from ragapp.bridge import from_langchain
-
-        return from_langchain(part)
-    return part
 
 
 def _generator(events: Iterator[Event]) -> Any:

@@ -34,7 +34,12 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "late": "ragapp.rerankers:LateInteraction",
     },
     "chat": {},
-    "flow": {"linear": "ragapp.flows:linear"},
+    "flow": {
+        "linear": "ragapp.flows:linear",
+        "conditional": "ragapp.flows:conditional",
+        "branching": "ragapp.flows:branching",
+        "looping": "ragapp.flows:looping",
+    },
 }
 
 

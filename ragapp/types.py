@@ -176,11 +176,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A number in an answer, ``answer.text[start:end]``, that stands in no passage which its sentence cites."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """``timings`` are seconds by step, plus ``first_token`` and ``total`` from the start of the flow.
 
     ``unread`` are pages that could not be read, by document: those of the documents that were found, or of all
     documents where no answer was found. The answer may stand there.
+
+    ``confidence`` is the probability that the library holds the answer, None where nobody judged it. ``figures`` are
+    numbers that no cited passage bears out. ``warnings`` are sentences about what went less well than it should.
     """
 
     text: str
@@ -190,6 +202,30 @@ class Answer:
     usage: Usage = Usage()
     timings: Mapping[str, float] = field(default_factory=dict)
     unread: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    confidence: float | None = None
+    figures: tuple[Figure, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A short text that a language model wrote on the way to an answer."""
+
+    text: str
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What is searched besides the question itself, where a language model is there to write it.
+
+    ``hyde``: hypothetical passages, always, never, or where the first search is weak. ``variants``: how many other
+    wordings of the question. ``step_back``: the more general question behind it.
+    """
+
+    hyde: Literal["auto", "on", "off"] = "auto"
+    variants: int = 0
+    step_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +241,10 @@ class Query:
     """A question. ``where`` keeps only documents whose name matches one of its patterns (``fnmatch``).
 
     ``options`` are wishes for this one answer that a chat model understands: max_tokens, temperature, top_p, stop.
+
+    ``standalone`` is the question with what it takes from the conversation written out, empty where that is nothing.
+    ``hypotheses`` are texts whose vectors are averaged with the question's. ``deadline`` (``time.monotonic()``) and
+    ``tokens_left`` end the writing of an answer.
     """
 
     text: str
@@ -212,11 +252,20 @@ class Query:
     where: tuple[str, ...] = ()
     seed: int | None = None
     options: Mapping[str, object] = field(default_factory=dict)
+    standalone: str = ""
+    hypotheses: tuple[str, ...] = ()
+    deadline: float | None = None
+    tokens_left: int | None = None
+
+    @property
+    def sought(self) -> str:
+        """What is searched, ranked and quoted for: the standalone question, else the question as it was asked."""
+        return self.standalone or self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage of a flow has ended."""
+    """A stage of a flow has ended. A ``warning`` in its detail goes into the answer's."""
 
     name: str
     seconds: float
@@ -238,10 +287,24 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """A marker that the tokens so far have spelled was resolved. The answer's citation may have boxes besides."""
+
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The answer waits for its turn at the model: ``position`` requests are before it."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The last event of every flow, exactly once."""
 
     answer: Answer
 
 
-Event = Step | Found | Token | Done
+Event = Step | Found | Token | Cited | Waiting | Done

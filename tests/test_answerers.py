@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage
 
 from ragapp import Rag
-from ragapp.answerers import ChatAnswerer, QuoteAnswerer
+from ragapp.answerers import ChatAnswerer
 from ragapp.errors import ContextTooLong, ModelError
 from ragapp.prompts import pack
+from ragapp.quotes import QuoteAnswerer
 from ragapp.testing import HashingEmbedder, ScriptedChat, document_of, passage_of
 from ragapp.text import NO_ANSWER_EN, NO_ANSWER_ZH, collapse
 from ragapp.types import Answer, Event, Found, Passage, Query, Token, Turn

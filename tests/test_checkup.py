@@ -18,7 +18,7 @@ from ragapp.catalog import Catalog
 from ragapp.checkup import Checkup
 from ragapp.config import load
 from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
-from ragapp.rag import mend
+from ragapp.mending import mend
 from ragapp.salvage import frames
 from ragapp.schema import PAGE_BYTES
 from ragapp.store import locked

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragapp import Rag, registry
-from ragapp.answerers import QuoteAnswerer
 from ragapp.catalog import embedded_text
 from ragapp.config import ChunkerTable
 from ragapp.embedders import BuiltinEmbedder
@@ -23,6 +22,7 @@ from ragapp.ingest.headers import HEADER_TOKENS, TABLE_TOKENS, document_name
 from ragapp.ingest.parents import ParentChunker
 from ragapp.ingest.sections import SectionChunker
 from ragapp.ingest.semantic import SemanticChunker
+from ragapp.quotes import QuoteAnswerer
 from ragapp.testing import HashingEmbedder, check_chunker, check_edit, document_of
 from ragapp.types import Chunk, Document, Heading, Passage, Query, Token
 from tests import pdfs, tabled

@@ -152,7 +152,7 @@ def test_explain_lists_every_setting_once_with_its_meaning() -> None:
     lines = list(explain(load(env={})))
     assert [line.key for line in lines] == [f"{t}.{name}" for t, model in TABLES.items() for name in model.model_fields]
     assert [line.key for line in lines if not line.description] == []
-    assert [line.key for line in lines if line.secret] == ["server.api_key"]
+    assert [line.key for line in lines if line.secret] == ["chat.api_key", "server.api_key"]
 
 
 def test_a_secret_is_not_shown() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ragapp import Rag, erasure
 from ragapp.catalog import Catalog, text_hash
 from ragapp.erasure import Needles
-from ragapp.rag import mend
+from ragapp.mending import mend
 from ragapp.testing import document_of
 from tests.faults.small import CONFIG, DOCUMENTS, answers, build, held
 from tests.libraries import EMBEDDER, child_environment, chunks_of, open_catalog, put, row

@@ -19,8 +19,8 @@ import pytest
 from ragapp import Rag
 from ragapp.catalog import Catalog
 from ragapp.errors import ConfigError, LibraryError, LibraryLocked, LibraryNewer, NotFound
+from ragapp.mending import mend
 from ragapp.parcel import MANIFEST, pack, unpack
-from ragapp.rag import mend
 from ragapp.store import locked
 from ragapp.testing import document_of
 from tests.faults.small import CONFIG, DOCUMENTS, answers, build, held

@@ -17,7 +17,7 @@ import pytest
 
 from ragapp.catalog import Catalog
 from ragapp.errors import LibraryError, NotFound
-from ragapp.rag import mend
+from ragapp.mending import mend
 from tests.faults import replay, work
 from tests.faults.small import CONFIG, answers, held
 from tests.libraries import child_environment, open_catalog, put
