@@ -7,6 +7,7 @@ library. LangChain's mutable ``Document`` appears here and nowhere else.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ from langchain_core.retrievers import BaseRetriever
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from ragapp.types import Chunk, Passage, Query
+from ragapp.errors import ModelError, RagappError
+from ragapp.types import Chunk, Passage, Query, Rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,20 +59,59 @@ class EmbeddingsMachine:
 
 @dataclass(frozen=True, slots=True)
 class CompressorReranker:
-    """A LangChain document compressor as a reranker; passages it drops are dropped."""
+    """A LangChain document compressor as a reranker.
+
+    Its order stays, and passages it drops are dropped. Metadata of the documents it is given carry ``document``,
+    ``page``, ``title``, ``start``, ``end``, ``score`` and ``place`` (from 0). A text that it shortens or splits stands
+    for the whole passage: what is shown and cited is always the library's own text. Its ``relevance_score`` becomes the
+    score, kept as ``found_by["compressor"]`` too; unless every passage has one, the scores are 1, 1/2, 1/3, … by place.
+
+    Raises ModelError that names the compressor for whatever it raises, and where it gives back a text that it was not
+    given.
+    """
 
     compressor: BaseDocumentCompressor
 
     def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
-        documents = [
-            LCDocument(page_content=passage.chunk.text, metadata={"place": place})
-            for place, passage in enumerate(passages)
-        ]
-        kept = self.compressor.compress_documents(documents, question)
+        if not passages:
+            return []
+        documents = [_numbered(passage, place) for place, passage in enumerate(passages)]
+        try:
+            kept = list(self.compressor.compress_documents(documents, question))
+        except RagappError:
+            raise
+        except Exception as error:  # a compressor may be anything, also a service far away
+            raise ModelError(
+                f"The compressor {self._name} failed: {_first_line(error)}", "See [reranker] in the settings."
+            ) from error
+        found: dict[int, float | None] = {}
+        for document in kept:
+            found.setdefault(self._place(document, passages), _relevance(document))
+        given = [score for score in found.values() if score is not None]
+        # Two scales do not mix: all scores are the compressor's, or none.
+        scores = given if len(given) == len(found) else [1 / rank for rank in range(1, len(found) + 1)]
         return [
-            replace(passages[document.metadata["place"]], score=document.metadata.get("relevance_score", 0.0))
-            for document in kept
+            replace(passages[i], score=score, found_by={**passages[i].found_by, "compressor": Rank(rank, score)})
+            for rank, (i, score) in enumerate(zip(found, scores, strict=True), 1)
         ]
+
+    @property
+    def _name(self) -> str:
+        return type(self.compressor).__name__
+
+    def _place(self, document: LCDocument, passages: Sequence[Passage]) -> int:
+        """Which passage a document stands for: by the number it was given, else by its text."""
+        place = document.metadata.get("place")
+        if isinstance(place, int) and 0 <= place < len(passages):
+            return place
+        texts = (i for i, passage in enumerate(passages) if passage.chunk.text == document.page_content)
+        place = next(texts, None)
+        if place is None:
+            raise ModelError(
+                f"The compressor {self._name} gave back a text that it was not given.",
+                "A reranker puts passages into another order; it adds none.",
+            )
+        return place
 
 
 class LibraryRetriever(BaseRetriever):
@@ -92,9 +133,24 @@ class LangChainRetriever:
     retriever: BaseRetriever
 
     def retrieve(self, query: Query, k: int) -> list[Passage]:
-        return [from_langchain_document(d, 1 / place) for place, d in enumerate(self.retriever.invoke(query.text), 1)][
-            :k
-        ]
+        return [
+            from_langchain_document(d, 1 / place) for place, d in enumerate(self.retriever.invoke(query.sought), 1)
+        ][:k]
+
+
+def _numbered(passage: Passage, place: int) -> LCDocument:
+    document = to_langchain(passage)
+    document.metadata["place"] = place
+    return document
+
+
+def _relevance(document: LCDocument) -> float | None:
+    """The score a compressor gave, whatever kind of number it is; None where it gave none."""
+    try:
+        score = float(document.metadata["relevance_score"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return score if math.isfinite(score) else None
 
 
 def to_langchain(passage: Passage) -> LCDocument:
@@ -124,6 +180,10 @@ def from_langchain(part: Any) -> Any:
 def estimated_tokens(messages: Sequence[BaseMessage]) -> int:
     """Tokens of messages for a model whose tokenizer is not at hand, erring on the high side."""
     return sum(8 + sum(1 for _ in _PIECE.finditer(str(message.text))) for message in messages)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

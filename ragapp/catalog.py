@@ -36,7 +36,7 @@ from ragapp.rows import (
 )
 from ragapp.schema import FILE_NAME, atomic, insert, insert_all, reseal, set_meta
 from ragapp.store import Change, Store
-from ragapp.types import Chunk, Document, Heading, Page
+from ragapp.types import Chunk, Document, Excerpt, Heading, Page
 
 __all__ = ["FILE_NAME", "Catalog", "Changes", "Entry", "FileRow", "Generation", "embedded_text", "text_hash"]
 
@@ -328,22 +328,49 @@ class Catalog(Store):
     def pages(self, document_id: str, start: int, end: int) -> list[tuple[Page, str]]:
         """The pages that a span touches, with their text; none for a document that is not there."""
         with self.snapshot(), self._reading() as db:
-            document = self._one(db, "documents", "id = ?", document_id)
-            rows = db.execute(
-                "SELECT * FROM pages WHERE document_id = ? AND start < ? AND start + length(text) > ? ORDER BY number",
-                (document_id, max(end, start + 1), start),
-            ).fetchall()
-            found = [(page_of(row), row[3]) for row in self._checked("pages", rows)]
+            return [(page_of(row), row[3]) for row in self._page_rows(db, document_id, start, end)]
+
+    def excerpt(self, document_id: str, start: int, end: int) -> Excerpt | None:
+        """The pages that a span touches as one text, with the headings and tables there; None for a document, or a
+        place in one, that does not exist. No other page is read, however long the document is."""
+        with self.snapshot(), self._reading() as db:
+            pages = self._page_rows(db, document_id, start, end)
+            if not pages:
+                return None
+            left, text = pages[0][2], "".join(row[3] for row in pages)
+            at = (document_id, left + len(text), left)
+            headings = db.execute("SELECT * FROM headings WHERE document_id = ? AND start < ? AND start >= ?", at)
+            tables = db.execute("SELECT * FROM tables WHERE document_id = ? AND start < ? AND end > ?", at)
+            return Excerpt(
+                left,
+                text,
+                tuple(Heading(*row[2:5]) for row in self._checked("headings", headings)),
+                tuple(table_of(row) for row in self._checked("tables", tables)),
+            )
+
+    def _page_rows(self, db: sqlite3.Connection, document_id: str, start: int, end: int) -> list[Any]:
+        """Rows of the pages that a span touches; raises LibraryError where one is missing."""
+        document = self._one(db, "documents", "id = ?", document_id)
         if document is None:
             return []
-        at, last = max(start, 0), min(max(end, start + 1), document[5])
-        for page, _ in found:
-            if page.start > at:
-                break
-            at = page.end
-        if at < last:
-            raise self._damaged(f"a page of the document {document[1]!r} is missing")
-        return found
+        start, end = max(start, 0), min(max(end, start + 1), document[5])
+        everywhere = (-(2**63), 2**63 - 1)
+        # Where a damaged page has misled the search among the first and last pages, all of them are looked at.
+        for first, last in (_pages_between(db, document_id, start, end), everywhere):
+            rows = db.execute(
+                "SELECT * FROM pages WHERE document_id = ? AND number BETWEEN ? AND ?"
+                " AND start < ? AND start + length(text) > ? ORDER BY number",
+                (document_id, first, last, end, start),
+            )
+            found = list(self._checked("pages", rows.fetchall()))
+            at = start
+            for row in found:
+                if row[2] > at:
+                    break
+                at = row[2] + len(row[3])
+            if at >= end:
+                return found
+        raise self._damaged(f"a page of the document {document[1]!r} is missing")
 
     def chunks(self, ids: Iterable[int]) -> dict[int, tuple[Chunk, str, str]]:
         """Chunks by id with the name and title of their document; ids that are gone are left out."""
@@ -390,17 +417,51 @@ class Catalog(Store):
         with self._reading() as db:
             return int(self._newest(db)[4])
 
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The title of every document and after it the names of its files, in their order, by document id."""
+        with self.snapshot(), self._reading() as db:
+            rows = list(self._checked("documents", db.execute("SELECT * FROM documents ORDER BY id")))
+            self._count_is(db, "documents", len(rows))
+            found = {row[0]: [row[1]] for row in rows}
+            for file in self._checked("files", db.execute("SELECT * FROM files ORDER BY name")):
+                if file[2] not in found:
+                    raise self._damaged(f"the document of {file[1]} is gone")
+                found[file[2]].append(file[1])
+        return {key: tuple(names) for key, names in found.items()}
+
+    def chunk_ids_of(self, documents: Iterable[str]) -> list[int]:
+        """The ids of all chunks of some documents, ascending."""
+        ids: list[int] = []
+        with self.snapshot(), self._reading() as db:
+            for part in _parts(list(documents)):
+                query = f"SELECT id FROM chunks WHERE document_id IN ({_marks(part)})"
+                ids += [key for (key,) in db.execute(query, part)]
+        return sorted(ids)
+
+    def documents_of(self, ids: Iterable[int]) -> dict[int, str]:
+        """The document id of each chunk; chunks that are gone are left out."""
+        found: dict[int, str] = {}
+        with self.snapshot(), self._reading() as db:
+            for part in _parts(list(ids)):
+                found.update(db.execute(f"SELECT id, document_id FROM chunks WHERE id IN ({_marks(part)})", part))
+        return found
+
     def index_texts(self, ids: Sequence[int] | None = None) -> Iterator[tuple[int, str, str]]:
         """``(id, header, text)`` of some chunks, or of all."""
+        for key, _, header, text in self.index_rows(ids):
+            yield key, header, text
+
+    def index_rows(self, ids: Sequence[int] | None = None) -> Iterator[tuple[int, str, str, str]]:
+        """``(id, document id, header, text)`` of some chunks, or of all."""
         with self.snapshot(), self._reading() as db:
             found = 0
             everything = self._checked("chunks", db.execute("SELECT * FROM chunks ORDER BY id")) if ids is None else ()
             for row in everything:
-                yield row[0], row[7], row[5]
+                yield row[0], row[1], row[7], row[5]
                 found += 1
             for part in _parts(ids or ()):
                 for row in self._chunk_rows(db, part):
-                    yield row[0], row[7], row[5]
+                    yield row[0], row[1], row[7], row[5]
                     found += 1
             if ids is None:
                 self._count_is(db, "chunks", found)
@@ -496,6 +557,23 @@ class Catalog(Store):
                 query = f"SELECT hash FROM vectors WHERE embedder = ? AND hash IN ({_marks(part)})"
                 known.update(key for (key,) in db.execute(query, (embedder, *part)))
         return known
+
+
+def _pages_between(db: sqlite3.Connection, document_id: str, start: int, end: int) -> tuple[int, int]:
+    """Numbers of the pages on which a span begins and ends. Pages lie in order, so a few looks find them."""
+    return _page_at(db, document_id, start), _page_at(db, document_id, end - 1)
+
+
+def _page_at(db: sqlite3.Connection, document_id: str, offset: int) -> int:
+    """The number of the last page that begins at an offset or before it."""
+    (high,) = db.execute("SELECT max(number) FROM pages WHERE document_id = ?", (document_id,)).fetchone()
+    query = "SELECT number, start <= ? FROM pages WHERE document_id = ? AND number >= ? ORDER BY number LIMIT 1"
+    low = 0
+    while isinstance(high, int) and isinstance(low, int) and low < high:  # a damaged number may be no number
+        middle = (low + high + 1) // 2
+        number, before = db.execute(query, (offset, document_id, middle)).fetchone()
+        low, high = (number, high) if before else (low, middle - 1)
+    return low
 
 
 def _next_chunk(db: sqlite3.Connection) -> int:

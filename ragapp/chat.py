@@ -1,26 +1,21 @@
-"""The language models: a local Llama as a LangChain chat model, and a scripted double for tests.
+"""The local language model as a LangChain chat model, and by its side the scripted double for tests.
 
-``LlamaChat`` runs any Hugging Face causal language model with a chat template, from a folder or a hub id, with
-transformers' ``generate`` in a worker thread and a ``TextIteratorStreamer`` between that thread and the reader.
-Importing this module loads neither torch nor transformers; the weights are loaded by the first request, once.
+``LlamaChat`` runs any Hugging Face causal language model with a chat template, from a folder or a hub id. A thread
+writes (``decoding.py``), streams read, and between them is a queue (``queueing.py``). Importing this module loads
+neither torch nor transformers; the weights are loaded by the first request, once.
 
-Not covered: several answers in one batch, tool calls, pictures, and servers reached over HTTP.
+Not covered: tool calls and pictures. Servers reached over HTTP: ``remote.py``.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 import os
 import queue
-import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 
 def _set_environment() -> bool:
@@ -45,19 +40,28 @@ _MAY_GO_ONLINE = _set_environment()  # before langchain_core is imported, which 
 
 from langchain_core.callbacks import CallbackManagerForLLMRun  # noqa: E402
 from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream  # noqa: E402
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage, SystemMessage  # noqa: E402
-from langchain_core.messages.ai import UsageMetadata  # noqa: E402
+from langchain_core.messages import BaseMessage, HumanMessage  # noqa: E402
 from langchain_core.outputs import ChatGenerationChunk, ChatResult  # noqa: E402
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError  # noqa: E402
 
-from ragapp import modelfiles  # noqa: E402
+from ragapp import loading, modelfiles  # noqa: E402
+from ragapp.chunks import last_piece, piece, role, tell, waiting_piece  # noqa: E402
 from ragapp.errors import ConfigError, ContextTooLong, ModelError  # noqa: E402
+from ragapp.queueing import Line, Request  # noqa: E402
+from ragapp.sampling import Options  # noqa: E402
+from ragapp.scripted import ScriptedChat  # noqa: E402
+from ragapp.streaming import Stops, Text  # noqa: E402
+
+if TYPE_CHECKING:
+    from ragapp.decoding import Batch, OneByOne
 
 __all__ = ["LlamaChat", "ScriptedChat", "resolve"]
 
+# The other chat models share these; their names here are older than the files they live in.
+_Options, _Stops, _last_piece, _piece, _role, _tell = Options, Stops, last_piece, piece, role, tell
+FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # config.json's model_type: see llama.py
+
 _BEAT_S = 0.5  # how long a reader waits before it looks whether the model still lives
-_ROLES = {SystemMessage: "system", HumanMessage: "user", AIMessage: "assistant"}
-_WINDOW_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
 class LlamaChat(BaseChatModel):
@@ -67,12 +71,19 @@ class LlamaChat(BaseChatModel):
     seconds: a model that gives no sign of life for so long fails with ModelError, so no reader ever waits for ever.
     ``dtype`` "auto" is bfloat16 where the processor computes it, else float16 on an accelerator and float32 on a CPU.
 
-    One generation runs at a time; others wait. A stream that waits, for its turn or for a first token, yields an empty
-    chunk about twice a second, so that whoever reads it may close it. Closing stops the model within one token.
+    On a CPU, Llama, Mistral and Qwen 2 and 3 are computed by our own forward pass: up to ``together`` answers (given as
+    ``batch``, which is a method here) are written at once, ``lookup_tokens`` are guessed at a time from the prompt (0:
+    none), and beginnings that prompts share are read once. Elsewhere transformers' ``generate`` writes one answer after
+    the other. ``quantize`` "int8" or "int4" makes smaller weights while loading; for these families on a CPU no further
+    library is needed.
+
+    Requests queue; first come, first served. A stream that waits, for its turn or for a token, yields an empty chunk
+    about twice a second, with ``queue_position`` in its response_metadata while it has no turn, so that its reader may
+    close it. Closing stops the model within one token.
     Requests may override ``max_tokens`` (or ``max_new_tokens``), ``temperature``, ``top_p``, ``seed`` and ``stop``.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     model: str
     device: str = "auto"
@@ -83,12 +94,16 @@ class LlamaChat(BaseChatModel):
     seed: int | None = None
     context_tokens: int | None = Field(default=None, ge=1)
     idle_timeout: float = Field(default=600.0, gt=0)
+    lookup_tokens: int = Field(default=8, ge=0)
+    together: int = Field(default=4, ge=1, alias="batch")
+    quantize: Literal["none", "int8", "int4"] = "none"
 
     _loading: threading.RLock = PrivateAttr(default_factory=threading.RLock)
-    _busy: threading.Lock = PrivateAttr(default_factory=threading.Lock)
-    _alive: float = PrivateAttr(default=0.0)  # monotonic time of the model's last sign of life
     _tokenizer: Any = PrivateAttr(default=None)
+    _open: frozenset[int] = PrivateAttr(default=frozenset())  # tokens after which a run of bytes may go on
     _network: Any = PrivateAttr(default=None)
+    _writer: Any = PrivateAttr(default=None)
+    _line: Line | None = PrivateAttr(default=None)
 
     @property
     def _llm_type(self) -> str:
@@ -104,33 +119,20 @@ class LlamaChat(BaseChatModel):
         Raises ModelError with what is missing and what to do. A hub id that is not in the cache costs one look at the
         hub (its small files); the weights are fetched by the first request.
         """
-        folder = modelfiles.local_folder(self.model) or modelfiles.cached(self.model, weights=True)
-        if folder is None:
-            modelfiles.check_files(
-                modelfiles.fetch(self.model, weights=False, may_go_online=_MAY_GO_ONLINE), weights=False
-            )
-        else:
-            modelfiles.check_files(folder, weights=True)
-            self._check_memory(folder)
+        loading.check(
+            self.model, self.device, self.dtype, self._foreign_bits(), self.context_tokens, may_go_online=_MAY_GO_ONLINE
+        )
 
     def warm(self) -> None:
-        """Load tokenizer and weights now instead of with the first request. Raises ModelError."""
-        self._load_tokenizer()
+        """Load tokenizer and weights now, and write two tokens: a first time is slow. Raises ModelError."""
         self._load_network()
+        self.invoke([HumanMessage("Hello")], max_tokens=2)
 
     def window(self) -> int:
         """The most tokens that prompt and answer may have together; reads the config only."""
         if self.context_tokens is not None:
             return self.context_tokens
-        folder = self._folder(weights=False)
-        config = modelfiles.read_json(folder / "config.json")
-        config = config.get("text_config") or config
-        found = next((config[key] for key in _WINDOW_KEYS if isinstance(config.get(key), int)), None)
-        if found is None:
-            raise ModelError(
-                f"{folder}/config.json does not say how long the model's window is.", "Set context_tokens."
-            )
-        return int(found)
+        return loading.window_of(self.model, may_go_online=_MAY_GO_ONLINE)
 
     def count_tokens(self, messages: Sequence[BaseMessage]) -> int:
         """How many tokens the prompt made of these messages has, template included; loads the tokenizer only."""
@@ -151,7 +153,8 @@ class LlamaChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop=stop, run_manager=run_manager, **kwargs))
+        chunks = self._stream(messages, stop=stop, run_manager=run_manager, **kwargs)
+        return generate_from_stream(chunk for chunk in chunks if "queue_position" not in _about(chunk))
 
     def _stream(
         self,
@@ -160,12 +163,12 @@ class LlamaChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Yield the answer as it is written; the last chunk carries usage, finish reason and tokens per second.
+        """Yield the answer as it is written; the last chunk carries usage, finish reason, speed and what was saved.
 
         Raises ConfigError for an unknown or impossible option, ContextTooLong when the prompt leaves no room for one
         token (it is never cut), and ModelError for whatever goes wrong in the model, before or between the tokens.
         """
-        options = _Options.of(self, stop, kwargs)
+        options = Options.of(self, stop, kwargs)
         prompt = self._encode(messages)
         window = self.window()
         if len(prompt) >= window:
@@ -173,80 +176,36 @@ class LlamaChat(BaseChatModel):
                 f"The prompt has {len(prompt):,} tokens, and the window of {self.model} is {window:,}.",
                 "Ask with fewer or shorter passages, shorten the conversation, or use a model with a longer window.",
             )
-        self._load_network()
-        job = _Job(self, prompt, options, min(options.max_tokens, window - len(prompt)))
-        while not self._busy.acquire(timeout=_BEAT_S):
-            self._check_alive()
-            yield _piece("")
-        self._touch()
-        worker = threading.Thread(target=self._work, args=(job,), name="ragapp-llama", daemon=True)
+        line = self._load_network()
+        text = Text(self._decode, self._open.__contains__)
+        request = Request(prompt, options, min(options.max_tokens, window - len(prompt)), self._ends(), text)
         try:
-            worker.start()
-        except RuntimeError as error:  # no more threads: the worker, who would have released the model, never was
-            self._busy.release()
+            line.submit(request)
+        except RuntimeError as error:  # no more threads
             raise ModelError(f"{self.model} could not start a thread: {error}", "Close other programs.") from error
         patience = self.idle_timeout
         try:
             while True:
                 try:
-                    text = next(job.streamer, None)
+                    written = request.pieces.get(timeout=_BEAT_S)
                 except queue.Empty:
                     patience = 0.0  # if it hangs, it cannot be waited for either
-                    self._check_alive()
+                    self._check_alive(line)
                     patience = self.idle_timeout
-                    yield _piece("")
+                    yield waiting_piece(line.place(request))
                     continue
-                if text is None:
+                if written is None:
                     break
-                if text:
-                    yield _tell(_piece(text), run_manager)
-            if job.error is not None:
-                raise _translated(job.error, f"{self.model} failed while it was writing") from job.error
-            yield _last_piece(self.model, len(prompt), len(job.written), job.finish_reason(self._ends()), job.seconds)
+                yield tell(piece(written), run_manager)
+            if request.error is not None:
+                raise loading.translated(request.error, f"{self.model} failed while it was writing") from request.error
+            yield _last(self.model, request)
         finally:
-            job.halt.set()
-            worker.join(patience)
+            _leave(request, patience)
 
-    def _work(self, job: _Job) -> None:
-        """The worker thread: write until the end, a stop or an error. It, not the reader, frees the model at the end.
-
-        So the next request can never run beside this one, and a reader that is forgotten half way blocks nobody.
-        """
-        started = time.monotonic()
-        try:
-            import torch
-
-            def halted(_ids: Any, _scores: Any) -> Any:
-                return torch.full((1,), job.halt.is_set(), device=self._network.device, dtype=torch.bool)
-
-            with torch.inference_mode():
-                prompt = torch.tensor([job.prompt], device=self._network.device)
-                ends = self._ends()
-                self._network.generate(
-                    prompt,
-                    attention_mask=torch.ones_like(prompt),
-                    streamer=job.streamer,
-                    stopping_criteria=[halted],
-                    logits_processor=_sampler(job.options, self._network.device),
-                    max_new_tokens=job.max_new_tokens,
-                    do_sample=False,  # the sampler has drawn already
-                    eos_token_id=ends or None,
-                    pad_token_id=ends[0] if ends else 0,
-                )
-        except Exception as error:  # noqa: BLE001 - it crosses to the reader's thread, which translates and raises it
-            # Its traceback would keep the tensors alive that did not fit.
-            job.error = error.with_traceback(None) if _is_out_of_memory(error) else error
-        finally:
-            job.seconds = time.monotonic() - started
-            self._busy.release()
-            job.streamer.text_queue.put(job.streamer.stop_signal)
-
-    def _touch(self) -> None:
-        self._alive = time.monotonic()
-
-    def _check_alive(self) -> None:
+    def _check_alive(self, line: Line) -> None:
         """Raise ModelError when the model has given no sign of life for ``idle_timeout`` seconds."""
-        if time.monotonic() - self._alive > self.idle_timeout:
+        if line.silence() > self.idle_timeout:
             raise ModelError(
                 f"{self.model} has not written a token for {self.idle_timeout:g} seconds.",
                 "Use a smaller model or a shorter prompt, or raise idle_timeout if the machine is that slow.",
@@ -257,7 +216,7 @@ class LlamaChat(BaseChatModel):
         import jinja2
 
         tokenizer = self._load_tokenizer()
-        turns = [{"role": _role(message), "content": _plain(str(message.text), tokenizer)} for message in messages]
+        turns = [{"role": role(message), "content": _plain(str(message.text), tokenizer)} for message in messages]
         try:
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except jinja2.TemplateError as error:
@@ -274,173 +233,93 @@ class LlamaChat(BaseChatModel):
         ends = [*known] if isinstance(known, list) else [known]
         return sorted({int(end) for end in [*ends, self._tokenizer.eos_token_id] if end is not None})
 
-    def _folder(self, *, weights: bool) -> Path:
-        """Where the model's files are; fetches a hub model's first, the weights only when they are asked for."""
-        found = modelfiles.local_folder(self.model) or modelfiles.cached(self.model, weights=weights)
-        return found or modelfiles.fetch(self.model, weights=weights, may_go_online=_MAY_GO_ONLINE)
+    def _decode(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _load_tokenizer(self) -> Any:
         with self._loading:
             if self._tokenizer is None:
-                folder = self._folder(weights=False)
-                modelfiles.check_files(folder, weights=False)
-                with _quietly(f"The tokenizer in {folder} cannot be loaded"):
-                    from transformers import AutoTokenizer
-
-                    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-                    # The first call settles padding and truncation; two at once fail with "Already borrowed".
-                    tokenizer("", verbose=False)
-                self._tokenizer = tokenizer
+                self._keep_tokenizer(loading.load_tokenizer(self.model, may_go_online=_MAY_GO_ONLINE))
             return self._tokenizer
 
-    def _load_network(self) -> None:
+    def _keep_tokenizer(self, tokenizer: Any) -> None:
+        known = tokenizer.get_vocab()
+        bytes_ = {known[name] for n in range(256) if (name := f"<0x{n:02X}>") in known}
+        self._open = frozenset(bytes_ | {*tokenizer.all_special_ids} if bytes_ else ())
+        self._tokenizer = tokenizer
+
+    def _load_network(self) -> Line:
+        """The model's queue; loads the weights first if they are not there. Raises ModelError."""
         with self._loading:
-            if self._network is not None:
-                return
-            folder = self._folder(weights=True)
-            modelfiles.check_files(folder, weights=True)
-            self._check_memory(folder)
-            with _quietly(f"The model in {folder} cannot be loaded"):
-                import torch
-                from transformers import AutoModelForCausalLM
-
-                device = torch.device(self._device())
-                network, report = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    dtype=getattr(torch, self._dtype(device.type)),
-                    local_files_only=True,
-                    use_safetensors=True,
-                    trust_remote_code=False,
-                    output_loading_info=True,
+            if self._line is None:
+                bits = self._foreign_bits()
+                loaded = loading.load(
+                    self.model, self.device, self.dtype, bits, self.context_tokens, may_go_online=_MAY_GO_ONLINE
                 )
-                # transformers fills missing tensors with noise and only logs it.
-                if missing := sorted(report["missing_keys"]):
-                    raise ModelError(
-                        f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them.",
-                        "Fetch the model again, and see that config.json belongs to these weights.",
-                    )
-                network = network.to(device).eval()
-                # Advice for sampling that the folder brings; ours comes with each request, and greedy wants none.
-                config = network.generation_config
-                config.do_sample, config.temperature, config.top_p, config.top_k = False, None, None, None
-            self._network = network
+                if self._tokenizer is None:
+                    self._keep_tokenizer(loaded.tokenizer)
+                self._network = loaded.network
+                with loading.quietly(f"The model in {loaded.folder} cannot be prepared"):
+                    self._writer = self._writer_of(loaded)
+                self._line = Line(self._writer.work, "ragapp-llama")
+            return self._line
 
-    def _device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        import torch
+    def _writer_of(self, loaded: loading.Loaded) -> Batch | OneByOne:
+        from ragapp.decoding import Batch, OneByOne
+        from ragapp.llama import Llama, is_known
 
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        if loaded.quantized:
+            return OneByOne(loaded.network)
+        if not is_known(loaded.network):
+            if self.quantize != "none":
+                kind = loaded.network.config.model_type
+                raise ModelError(
+                    f"The model in {loaded.folder} cannot be made {self.quantize} here: it is no common {kind}.",
+                    'Set quantize = "none", or use a version of the model that is quantised already.',
+                )
+            return OneByOne(loaded.network)
+        if loaded.device != "cpu":
+            return OneByOne(loaded.network, self.lookup_tokens)
+        return Batch(Llama(loaded.network, self.quantize), self.together, self.lookup_tokens)
 
-    def _dtype(self, device_type: str) -> str:
-        if self.dtype != "auto":
-            return self.dtype
-        if device_type == "cpu":
-            return "bfloat16" if modelfiles.cpu_has_bf16() else "float32"
-        if device_type != "cuda":
-            return "float16"
-        import torch
-
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-
-    def _check_memory(self, folder: Path) -> None:
-        """Raise ModelError when the weights and a fifth more exceed the memory that is free. Knows only the CPU's."""
-        accelerator = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or sys.platform == "darwin"
-        free = modelfiles.free_memory()
-        if free is None or self.device not in {"auto", "cpu"} or (self.device == "auto" and accelerator):
-            return
-        quantized = "quantization_config" in modelfiles.read_json(folder / "config.json")
-        bits = None if quantized else 32 if self._dtype("cpu") == "float32" else 16
-        need = int(1.2 * sum(modelfiles.weight_bytes(file, bits) for file in modelfiles.shards(folder)))
-        if need > free:
-            raise ModelError(
-                f"The model in {folder} needs about {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free.",
-                "Close other programs, use a smaller model, or set dtype to bfloat16 if it is float32.",
-            )
+    def _foreign_bits(self) -> str:
+        """What ``quantize`` asks of other libraries: nothing where our own forward pass will do it, on a CPU."""
+        if self.quantize == "none" or not loading.on_cpu(self.device):
+            return self.quantize
+        files = loading.find(self.model, weights=False, may_go_online=_MAY_GO_ONLINE)
+        if files.gguf or loading.quantization(files.folder):
+            return self.quantize
+        kind = modelfiles.read_json(files.folder / "config.json").get("model_type")
+        return "none" if kind in FAMILIES else self.quantize
 
 
-class ScriptedChat(BaseChatModel):
-    """A double for tests: answers with ``replies`` one after the other, word by word, and keeps the ``prompts`` it saw.
+def _leave(request: Request, patience: float) -> None:
+    """Stop a request and wait until it is stopped, but not at Python's end, where the thread that writes is no more."""
+    request.halt.set()
+    until = time.monotonic() + patience
+    while not sys.is_finalizing() and (left := until - time.monotonic()) > 0:
+        if request.done.wait(min(left, _BEAT_S)):
+            break
 
-    ``delay_s`` is slept before every word. ``fail_at`` n raises ``error`` in place of the n-th word (from 1) of every
-    reply. ``closed`` counts the streams that were closed before their end. A token is a word, for ``window``,
-    ``count_tokens`` and usage alike. Raises ModelError when it is asked more often than it has replies.
-    """
 
-    model_config = ConfigDict(extra="forbid")
+def _about(chunk: ChatGenerationChunk) -> Mapping[str, Any]:
+    return chunk.message.response_metadata
 
-    replies: list[str]
-    delay_s: float = 0.0
-    fail_at: int | None = None
-    error: Exception = Field(default_factory=lambda: ModelError("The scripted model failed, as it was told to."))
-    context_tokens: int = 8192
-    max_new_tokens: int = 512
-    prompts: list[list[BaseMessage]] = Field(default_factory=list)
-    closed: int = 0
 
-    @property
-    def _llm_type(self) -> str:
-        return "ragapp-scripted"
-
-    def check(self) -> None:
-        """Nothing is needed, so nothing can be missing."""
-
-    def window(self) -> int:
-        return self.context_tokens
-
-    def count_tokens(self, messages: Sequence[BaseMessage]) -> int:
-        return sum(len(str(message.text).split()) for message in messages)
-
-    def get_token_ids(self, text: str) -> list[int]:
-        return list(range(len(text.split())))
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop=stop, run_manager=run_manager, **kwargs))
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        options = _Options.of(self, stop, kwargs)
-        self.prompts.append(list(messages))
-        asked = self.count_tokens(messages)
-        if asked >= self.context_tokens:
-            raise ContextTooLong(f"The prompt has {asked} words, and the scripted window is {self.context_tokens}.")
-        if not self.replies:
-            raise ModelError(
-                f"The scripted model has no reply left for prompt number {len(self.prompts)}.",
-                "Give ScriptedChat one reply for every time it is asked.",
-            )
-        words = re.findall(r"\s*\S+|\s+\Z", self.replies.pop(0))
-        most = min(options.max_tokens, self.context_tokens - asked)
-        stops, started, written = _Stops(options.stop), time.monotonic(), 0
-        try:
-            for written, word in enumerate(words[:most], 1):
-                time.sleep(self.delay_s)
-                if written == self.fail_at:
-                    raise self.error
-                if text := stops.feed(word):
-                    yield _tell(_piece(text), run_manager)
-                if stops.hit:
-                    break
-            if text := stops.feed("", end=True):
-                yield _tell(_piece(text), run_manager)
-            reason = "stop" if stops.hit or len(words) <= most else "length"
-            yield _last_piece("scripted", asked, written, reason, time.monotonic() - started)
-        except GeneratorExit:
-            self.closed += 1
-            raise
+def _last(model: str, request: Request) -> ChatGenerationChunk:
+    """First token and queue are counted from the moment of asking, tokens per second from the model's beginning."""
+    return last_piece(
+        model,
+        len(request.prompt),
+        len(request.written),
+        request.reason,
+        request.seconds,
+        first_token_seconds=round(request.first - request.arrived, 3),
+        queue_seconds=round(request.started - request.arrived, 3),
+        cached_tokens=request.cached,
+        guessed_tokens=request.guessed,
+        accepted_tokens=request.accepted,
+    )
 
 
 def resolve(model: str, **settings: Any) -> LlamaChat:
@@ -464,181 +343,6 @@ def resolve(model: str, **settings: Any) -> LlamaChat:
     return chat
 
 
-class _Options:
-    """What one request wants, its own wishes before the model's defaults."""
-
-    def __init__(
-        self, max_tokens: int, temperature: float, top_p: float, seed: int | None, stop: Sequence[str]
-    ) -> None:
-        if max_tokens < 1 or not 0 <= temperature < math.inf or not 0 < top_p <= 1:
-            raise ConfigError(
-                f"No answer can be written with max_tokens {max_tokens}, temperature {temperature} and top_p {top_p}.",
-                "max_tokens is at least 1, temperature at least 0, and top_p above 0 and at most 1.",
-            )
-        self.max_tokens, self.temperature, self.top_p, self.seed, self.stop = max_tokens, temperature, top_p, seed, stop
-
-    @classmethod
-    def of(cls, chat: BaseChatModel, stop: Sequence[str] | str | None, wishes: Mapping[str, Any]) -> _Options:
-        known = {"max_tokens", "max_new_tokens", "temperature", "top_p", "seed"}
-        if unknown := sorted(wishes.keys() - known):
-            raise ConfigError(
-                f"The model has no option {', '.join(unknown)}.", f"It takes stop, {', '.join(sorted(known))}."
-            )
-        given = {name: value for name, value in wishes.items() if value is not None}
-
-        def pick(name: str, otherwise: Any) -> Any:
-            return given.get(name, getattr(chat, name, otherwise))
-
-        return cls(
-            max_tokens=int(given.get("max_tokens", pick("max_new_tokens", 512))),
-            temperature=float(pick("temperature", 0.0)),
-            top_p=float(pick("top_p", 1.0)),
-            seed=pick("seed", None),
-            stop=[stop] if isinstance(stop, str) else stop or (),
-        )
-
-
-class _Stops:
-    """Lets text through up to the stop string that is complete first; holds back what may yet become one."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stops = [stop for stop in stops if stop]
-        self.held = ""
-        self.hit = False
-
-    def feed(self, text: str, *, end: bool = False) -> str:
-        if self.hit:
-            return ""
-        text = self.held + text
-        found = [(at + len(stop), at) for stop in self.stops if (at := text.find(stop)) >= 0]
-        if found:
-            self.hit, self.held = True, ""
-            return text[: min(found)[1]]
-        heads = (n for stop in self.stops for n in range(1, len(stop)) if text.endswith(stop[:n]))
-        cut = len(text) - (0 if end else max(heads, default=0))
-        self.held = text[cut:]
-        return text[:cut]
-
-
-class _Job:
-    """One generation: what the reader and the worker thread share."""
-
-    def __init__(self, chat: LlamaChat, prompt: list[int], options: _Options, max_new_tokens: int) -> None:
-        self.prompt, self.options, self.max_new_tokens = prompt, options, max_new_tokens
-        self.touch = chat._touch
-        self.halt = threading.Event()
-        self.stops = _Stops(options.stop)
-        self.written: list[int] = []
-        self.seconds = 0.0
-        self.error: Exception | None = None
-        self.streamer = _streamer_class()(chat._tokenizer, self)
-
-    def finish_reason(self, ends: list[int]) -> str:
-        ended = self.stops.hit or (bool(self.written) and self.written[-1] in ends)
-        return "stop" if ended or len(self.written) < self.max_new_tokens else "length"
-
-
-@functools.cache
-def _streamer_class() -> Any:
-    from transformers import TextIteratorStreamer
-
-    class Streamer(TextIteratorStreamer):  # type: ignore[misc]
-        """A TextIteratorStreamer whose texts joined are the decoded answer, up to a stop string.
-
-        The original waits for whole words, and after a line break decodes from nothing, which with SentencePiece
-        models loses a space. Here a token leaves as soon as its characters are whole, decoded behind the token before.
-        """
-
-        def __init__(self, tokenizer: Any, job: _Job) -> None:
-            super().__init__(tokenizer, skip_prompt=True, timeout=_BEAT_S)
-            self.job = job
-            self.next_tokens_are_prompt = True
-            self.start = self.sent = 0  # job.written[start:sent] went out last, and what follows has not gone out
-
-        def put(self, value: Any) -> None:
-            self.job.touch()
-            if self.next_tokens_are_prompt:
-                self.next_tokens_are_prompt = False
-            elif not self.job.halt.is_set():
-                self.job.written.extend(value.flatten().tolist())
-                self.emit()
-
-        def end(self) -> None:
-            self.emit(end=True)
-
-        def emit(self, *, end: bool = False) -> None:
-            ids = self.job.written
-            before, after = self.text(ids[self.start : self.sent]), self.text(ids[self.start :])
-            text = ""
-            # A replacement character at the end is a character of which some bytes are still to come, as a rule.
-            if end or (len(after) > len(before) and not after.endswith("\ufffd")):
-                text, self.start, self.sent = after[len(before) :], self.sent, len(ids)
-            if passed := self.job.stops.feed(text, end=end):
-                self.text_queue.put(passed)
-            if self.job.stops.hit:
-                self.job.halt.set()
-
-        def text(self, ids: list[int]) -> str:
-            return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    return Streamer
-
-
-def _sampler(options: _Options, device: Any) -> list[Callable[[Any, Any], Any]]:
-    """Draws the next token with a generator of its own, so that seeds neither disturb others nor are disturbed."""
-    if options.temperature == 0:
-        return []
-    import torch
-
-    dice = torch.Generator(device=device)
-    if options.seed is None:
-        dice.seed()
-    else:
-        dice.manual_seed(options.seed % 2**63)
-
-    def draw(_ids: Any, scores: Any) -> Any:
-        # Nucleus sampling (Holtzman et al. 2020). The maximum goes off first, so a tiny temperature gives no infinity.
-        chances = torch.softmax((scores - scores.max()).float() / options.temperature, dim=-1)
-        ranked, order = chances.sort(descending=True, stable=True)
-        ranked[ranked.cumsum(-1) - ranked >= options.top_p] = 0.0
-        chosen = order.gather(-1, torch.multinomial(ranked, 1, generator=dice))
-        return torch.full_like(scores, -math.inf).scatter_(-1, chosen, 0.0)
-
-    return [draw]
-
-
-def _piece(text: str) -> ChatGenerationChunk:
-    return ChatGenerationChunk(message=AIMessageChunk(content=text))
-
-
-def _tell(chunk: ChatGenerationChunk, run_manager: CallbackManagerForLLMRun | None) -> ChatGenerationChunk:
-    if run_manager is not None:
-        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-    return chunk
-
-
-def _last_piece(model: str, asked: int, written: int, reason: str, seconds: float) -> ChatGenerationChunk:
-    """``seconds`` are those of the model, prompt included, and not those that the reader took."""
-    speed = round(written / seconds, 2) if seconds > 0 else 0.0
-    return ChatGenerationChunk(
-        message=AIMessageChunk(
-            content="",
-            usage_metadata=UsageMetadata(input_tokens=asked, output_tokens=written, total_tokens=asked + written),
-            response_metadata={"finish_reason": reason, "tokens_per_second": speed, "model_name": model},
-            chunk_position="last",
-        )
-    )
-
-
-def _role(message: BaseMessage) -> str:
-    if isinstance(message, ChatMessage):
-        return message.role
-    for kind, role in _ROLES.items():
-        if isinstance(message, kind):
-            return role
-    raise ModelError(f"The local model takes no messages of type {message.type}.", "Tool calls are not covered.")
-
-
 def _plain(text: str, tokenizer: Any) -> str:
     """The text with a space inside whatever the tokenizer would read as one of its control tokens.
 
@@ -649,38 +353,3 @@ def _plain(text: str, tokenizer: Any) -> str:
         if len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    told = str(error).lower()
-    signs = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(sign in told for sign in signs)
-
-
-def _translated(error: Exception, what: str) -> ModelError:
-    if _is_out_of_memory(error):
-        return ModelError(f"{what}: out of memory.", "Use a smaller model, a shorter prompt or fewer max_new_tokens.")
-    return ModelError(
-        f"{what}: {type(error).__name__}: {error}",
-        "See that config.json, tokenizer and weights belong together, and that transformers knows this kind of model.",
-    )
-
-
-@contextmanager
-def _quietly(what: str) -> Iterator[None]:
-    """Load without progress bars and advice; whatever is raised becomes a ModelError that begins with ``what``."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        raise _translated(error, what) from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

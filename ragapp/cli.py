@@ -48,8 +48,20 @@ PasswordFile = Annotated[
 Batch = Annotated[
     Path | None, typer.Option("--batch", help='File with one {"id", "question"} a line; - is standard input.')
 ]
-Llm = Annotated[str | None, typer.Option("--llm", help="Folder or hub id of a Llama that writes the answers.")]
-FlowName = Annotated[str | None, typer.Option("--flow", help="Flow to run.")]
+Llm = Annotated[
+    str | None,
+    typer.Option(
+        "--llm",
+        help="Who writes answers: a folder, GGUF file or hub id of a Llama, a server's URL, provider:model.",
+    ),
+]
+FlowName = Annotated[
+    str | None, typer.Option("--flow", help="linear, conditional, branching, looping, or pkg.mod:attr.")
+]
+Hyde = Annotated[
+    str | None, typer.Option("--hyde", help="Search with passages that the Llama imagines: auto, on or off.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Leave out sentences that no cited page bears out.")]
 
 
 def main() -> None:
@@ -255,7 +267,12 @@ def ask(
     question: Annotated[str | None, typer.Argument(help="What you want to know.")] = None,
     flow: FlowName = None,
     llm: Llm = None,
+    hyde: Hyde = None,
+    strict: Strict = False,
     batch: Batch = None,
+    save_trace: Annotated[
+        Path | None, typer.Option("--save-trace", help="File for all that led to the answer; see `ragapp replay`.")
+    ] = None,
     library: Library = None,
     config: ConfigFile = None,
     settings: Set = None,
@@ -265,19 +282,73 @@ def ask(
     from ragapp.shapes import answer_dict
 
     _one_of(question, batch)
-    with _open(library, config, settings, create=False, llm=llm) as rag:
+    if save_trace and batch:
+        raise ConfigError("A trace holds one answer, and --batch asks for many.", "Leave out one of the two.")
+    flags = _answer_flags(hyde, strict=strict)
+    with _open(library, config, settings, create=False, llm=llm, flags=flags) as rag:
         if batch is not None:
             _run_batch(batch, lambda query: answer_dict(rag.ask(query, flow=flow)))
         elif as_json:
-            console.out_json(answer_dict(rag.ask(question or "", flow=flow)))
+            console.out_json(answer_dict(rag.ask(question or "", flow=flow, save_trace=save_trace)))
         else:
-            _print_answer(rag, question or "", flow)
+            _print_answer(rag, question or "", flow, save_trace)
+
+
+@app.command()
+def why(
+    question: Annotated[str, typer.Argument(help="A question.")],
+    page: Annotated[str, typer.Option("--page", help="Which page, like manual.pdf:12.", metavar="DOC:N")],
+    llm: Llm = None,
+    library: Library = None,
+    config: ConfigFile = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Say why a page is, or is not, among the passages of an answer."""
+    document, _, number = page.rpartition(":")
+    if not document or not number.isdecimal():
+        raise ConfigError(f"--page {page} names no page.", "Like --page manual.pdf:12.")
+    with _open(library, config, settings, create=False, llm=llm) as rag:
+        told = rag.why(question, document, int(number))
+    if as_json:
+        console.out_json(told.as_dict())
+    else:
+        for line in told.sentences():
+            console.out(line)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="File that `ragapp ask --save-trace` has written.")],
+    flow: FlowName = None,
+    library: Library = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the question of a trace again, with its settings, and compare; exits 1 where the answer is another one."""
+    from ragapp.config import load
+    from ragapp.rag import Rag
+    from ragapp.trace import Trace, changes, compare, config_of
+
+    before = Trace.load(file)
+    with Rag.open(library, config=config_of(before, load({}, config)), create=False) as rag:
+        notes = changes(before, rag.catalog)
+        difference = compare(before, rag.ask(before.question, flow=flow or before.flow))
+    if as_json:
+        console.out_json({**difference.as_dict(), "notes": notes})
+    else:
+        for line in (*difference.sentences(), *notes):
+            console.out(line)
+    if not difference.same:
+        raise typer.Exit(1)
 
 
 @app.command()
 def chat(
     flow: FlowName = None,
     llm: Llm = None,
+    hyde: Hyde = None,
+    strict: Strict = False,
     library: Library = None,
     config: ConfigFile = None,
     settings: Set = None,
@@ -286,7 +357,7 @@ def chat(
     from ragapp.types import Query, Turn
 
     history: tuple[Turn, ...] = ()
-    with _open(library, config, settings, create=False, llm=llm) as rag:
+    with _open(library, config, settings, create=False, llm=llm, flags=_answer_flags(hyde, strict=strict)) as rag:
         console.talk(f"{len(rag.documents()):,} documents; {_who_answers(rag)} An empty line ends.")
         while (question := _next_question()) not in ("", "/quit", "/exit"):
             try:
@@ -420,6 +491,10 @@ def _open(
     return Rag.open(library, config=load(given, config), create=create, any_embedder=any_embedder)
 
 
+def _answer_flags(hyde: str | None, *, strict: bool) -> dict[str, object]:
+    return {"search.hyde": hyde, "answer.strict": strict or None}
+
+
 def _flags(assignments: list[str] | None) -> dict[str, object]:
     flags: dict[str, object] = {}
     for assignment in assignments or []:
@@ -501,15 +576,17 @@ def _one_of(question: str | None, batch: Path | None) -> None:
         raise ConfigError("Give either a question or --batch FILE.", 'Like: ragapp search "How long is the warranty?"')
 
 
-def _print_answer(rag: Rag, question: Any, flow: str | None) -> str:
+def _print_answer(rag: Rag, question: Any, flow: str | None, save_trace: Path | None = None) -> str:
     """Stream an answer to standard output with its sources below; returns its text."""
-    from ragapp.types import Done, Token
+    from ragapp.types import Done, Token, Waiting
 
-    events = rag.stream(question, flow=flow)
+    events = rag.stream(question, flow=flow, save_trace=save_trace)
     try:
         for event in events:
             if isinstance(event, Token):
                 console.out(event.text, end="")
+            elif isinstance(event, Waiting) and event.position:
+                console.talk(f"(waiting: {event.position} before this one)")
             elif isinstance(event, Done):
                 console.out()
                 console.sources(event.answer)

@@ -67,6 +67,7 @@ class ChunkerTable(PartTable):
 
 class SearchTable(Table):
     k: Count = Field(10, description="passages of a search")
+    route_weight: Share = Field(0.2, description="what a document gains that the question names")
     depth: Count = Field(40, description="candidates of each ranker that the fusion weighs")
     fusion: Literal["minmax", "rrf"] = Field("minmax", description="how the rankings are joined")
     dense_weight: Share = Field(0.5, description="weight of the vectors in the fusion; the words have the rest")
@@ -103,7 +104,7 @@ class AnswerTable(Table):
     calibration: str = Field("", description="file that `python -m ragapp.eval.refusal --fit` wrote for this library")
     strict: bool = Field(False, description="leave out sentences of a Llama that no cited page bears out")
     context_tokens: Annotated[int, Field(ge=0)] = Field(
-        600, description="tokens of a passage after its neighbours were joined to it; 0 leaves it as it was found"
+        450, description="tokens of a passage with its neighbours; quotes take 300 at most; 0 leaves it as it was found"
     )
     prompts: str = Field("", description="folder with prompts of your own; see the README")
     calls: Count = Field(8, description="questions put to the Llama for one answer, at most")
@@ -130,7 +131,9 @@ class ChatTable(Table):
         8, description="tokens guessed from the prompt at a time (prompt lookup); 0 switches it off"
     )
     batch: Count = Field(4, description="answers the model writes together, at most")
-    api_key: str = Field("", description="key for a server; else $OPENAI_API_KEY or the provider's own", repr=False)
+    api_key: str = Field(
+        "", description="key for a server; else, over https or to this machine, $OPENAI_API_KEY", repr=False
+    )
     timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="seconds a server may be silent")
     retries: Annotated[int, Field(ge=0)] = Field(2, description="further tries when a server is busy or fails")
 

@@ -235,6 +235,11 @@ def sources(answer: Answer) -> None:
         out("\nNearest passages:")
         for passage in answer.passages[:3]:
             out(f"  {_place(passage)}")
+    if answer.figures:
+        figures = ", ".join(figure.text for figure in answer.figures)
+        talk(f"note: no cited passage bears out these figures: {figures}")
+    for warning in answer.warnings:
+        talk(f"note: {warning}")
     shown = list(answer.unread.items())[:MAX_UNREAD]
     for document, numbers in shown:
         talk(f"note: {document}: pages that could not be read: {pages(numbers)}")

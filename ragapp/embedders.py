@@ -10,7 +10,8 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat
@@ -32,6 +33,7 @@ Vectors = NDArray[np.float32]
 Batch = list[list[int]]  # token ids of some windows
 Output = tuple[Vectors, list[Vectors]]  # a batch's unit vectors, and each window's token states
 Forward = Callable[[Sequence[Batch], bool], Iterator[Output]]
+REMEMBERED_BYTES = 32_000_000  # of token vectors: about a hundred passages
 SHARES = 2  # into how many parts the tokens of one answer are split at least
 HEADER_TEMPLATE = "header-1"  # changes when the line in front of a chunk is spelled in another way
 
@@ -67,6 +69,7 @@ class BuiltinEmbedder:
         self._lock = threading.Lock()
         self._loaded_tokenizer: HFTokenizer | None = None
         self._forward: Forward | None = None
+        self._remembered: OrderedDict[str, Vectors] = OrderedDict()
 
     # -- tokens --------------------------------------------------------------------------------------------------
 
@@ -118,7 +121,27 @@ class BuiltinEmbedder:
         return vector
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
-        """A unit vector for every token of each text, ``(tokens, 384)``, without the special tokens."""
+        """A unit vector for every token of each text, ``(tokens, 384)``, without the special tokens; read-only.
+
+        Those of the last texts are remembered: several steps of one answer look at the same passages.
+        """
+        with self._lock:
+            known = {text: self._remembered[text] for text in texts if text in self._remembered}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, self._token_vectors(new), strict=True))
+        self._remember(known)
+        return [known[text] for text in texts]
+
+    def _remember(self, vectors: Mapping[str, Vectors]) -> None:
+        with self._lock:
+            for text, rows in vectors.items():
+                self._remembered[text] = rows
+                self._remembered.move_to_end(text)
+            size = sum(rows.nbytes for rows in self._remembered.values())
+            while size > REMEMBERED_BYTES:
+                size -= self._remembered.popitem(last=False)[1].nbytes
+
+    def _token_vectors(self, texts: Sequence[str]) -> list[Vectors]:
         windows = [self._windows(text) for text in texts]
         flat = [window for group in windows for window in group]
         tokens: list[Vectors] = [np.empty((0, minilm.WIDTH), dtype=np.float32)] * len(flat)
@@ -129,7 +152,10 @@ class BuiltinEmbedder:
             for place, state in zip(batch, states, strict=True):
                 tokens[place] = _unit(state[1:-1])
         found = iter(tokens)
-        return [np.concatenate([next(found) for _ in group]) for group in windows]
+        whole = [np.concatenate([next(found) for _ in group]) for group in windows]
+        for rows in whole:
+            rows.flags.writeable = False  # they are handed out more than once
+        return whole
 
     def _run(self, windows: Sequence[list[int]], batches: Sequence[list[int]], *, states: bool) -> Iterator[Output]:
         """What the model gives for every batch of windows, in the order of the batches; token states if wanted."""

@@ -1,5 +1,8 @@
 """tantivy as a cache over the catalog: BM25 (Robertson & Zaragoza 2009) over the words of headers and texts.
 
+Header and text are one field: a word that stands in both counts twice and not as two words. Words that stand side by
+side in a question count again where they stand side by side in a chunk.
+
 English words are lower-cased, folded to ASCII and stemmed; runs of Chinese, Japanese and Korean become overlapping
 pairs of characters, which is what BM25 needs where words are not set apart. A published index is never changed: a
 newer one starts from links to its files, so a reader keeps what it has open.
@@ -13,7 +16,8 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,9 @@ from ragapp.text import CJK, join_broken
 
 ANALYZER = "words"
 PRIVATE = "ragapp-lexicon-"  # how the folders of private indexes begin, followed by the process they belong to
-HEADER_BOOST = 1.0
+FIELD = "words"
+PAIR_WEIGHT = 0.3  # what a pair of words adds, as a share of the BM25 score of a phrase
+COMMON = 0.5  # a word in a larger part of the chunks makes no pair: it stands beside everything
 WRITER_BYTES = 64_000_000
 
 _CJK_RUN = re.compile(f"[{CJK}]+")
@@ -44,7 +50,7 @@ class Lexicon:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self.shelf = Shelf(catalog.folder / "cache", "lexicon", "bm25-1")
+        self.shelf = Shelf(catalog.folder / "cache", "lexicon", "bm25-2")
         self._lock = threading.RLock()
         self._index: Any = None
         self._generation: Generation | None = None
@@ -52,36 +58,62 @@ class Lexicon:
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._analyzer: Any = None
 
-    def search(self, text: str, k: int) -> list[tuple[int, float]]:
-        """At most ``k`` ``(chunk id, BM25 score)``, best first, of the chunks that share a word with the text."""
+    def search(self, text: str, k: int, documents: Sequence[str] | None = None) -> list[tuple[int, float]]:
+        """At most ``k`` ``(chunk id, BM25 score)``, best first, of the chunks that share a word with the text.
+
+        With ``documents`` (ids) only chunks of these are found; their scores stay the same.
+        """
         import tantivy
 
-        words = self.words(text)
+        terms = self._terms(text)
         with self._lock:
             self.follow()
             # tantivy panics at a limit of 0, and makes room for as many as it is asked for.
             limit = 0 if self._index is None else min(k, self._index.searcher().num_docs)
-            if limit < 1 or not words:
+            if limit < 1 or not terms:
                 return []
-            schema = self._index.schema
-            parts = []
-            for word in words:
-                in_text = tantivy.Query.term_query(schema, "text", word)
-                in_header = tantivy.Query.term_query(schema, "header", word)
-                parts.append((tantivy.Occur.Should, in_text))
-                parts.append((tantivy.Occur.Should, tantivy.Query.boost_query(in_header, HEADER_BOOST)))
             searcher = self._index.searcher()
-            hits = searcher.search(tantivy.Query.boolean_query(parts), limit, count=False).hits
+            query = self._query(terms)
+            if documents is not None:
+                among = tantivy.Query.term_set_query(self._index.schema, "document", list(documents))
+                among = tantivy.Query.const_score_query(among, 0.0)
+                query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
+            hits = searcher.search(query, limit, count=False).hits
             # Equal scores come in the order of the segments, which depends on how the index grew.
             found = [(int(searcher.doc(address)["id"][0]), float(score)) for score, address in hits]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
-    def words(self, text: str) -> list[str]:
-        """The different index terms of a text, in order."""
+    def _query(self, terms: Sequence[str]) -> Any:
+        """Any of the terms, and more for those that stand side by side as they do in the question."""
+        import tantivy
+
+        schema, should = self._index.schema, tantivy.Occur.Should
+        parts = [(should, tantivy.Query.term_query(schema, FIELD, term)) for term in dict.fromkeys(terms)]
+        for pair in dict.fromkeys(pairwise(terms)):
+            if self._tells(pair):
+                phrase = tantivy.Query.phrase_query(schema, FIELD, list(pair))
+                parts.append((should, tantivy.Query.boost_query(phrase, PAIR_WEIGHT)))
+        return tantivy.Query.boolean_query(parts)
+
+    def _tells(self, pair: tuple[str, str]) -> bool:
+        """Whether two words side by side say more than each: not for common words, nor for pairs of CJK characters,
+        which overlap and say it already."""
+        one, two = pair
+        if one == two or _CJK_RUN.search(one + two):
+            return False
+        searcher = self._index.searcher()
+        return all(searcher.doc_freq(FIELD, word) <= max(1.0, COMMON * searcher.num_docs) for word in pair)
+
+    def _terms(self, text: str) -> list[str]:
+        """The index terms of a text, in order, with repetitions."""
         with self._lock:
             if self._analyzer is None:
                 self._analyzer = _analyzer()
-            return list(dict.fromkeys(self._analyzer.analyze(spread(text))))
+            return list(self._analyzer.analyze(spread(text)))
+
+    def words(self, text: str) -> list[str]:
+        """The different index terms of a text, in order."""
+        return list(dict.fromkeys(self._terms(text)))
 
     def weight(self, word: str) -> float:
         """The inverse document frequency of an index term, as in BM25: near 0 for a word of every chunk."""
@@ -92,7 +124,7 @@ class Lexicon:
             searcher = self._index.searcher()
             total = searcher.num_docs
             # tantivy counts the chunks that were dropped with the others until it merges its files.
-            having = min(searcher.doc_freq("text", word), total)
+            having = min(searcher.doc_freq(FIELD, word), total)
         return math.log(1 + (total - having + 0.5) / (having + 0.5))
 
     def follow(self) -> None:
@@ -201,16 +233,18 @@ class Lexicon:
         changes = None if self._generation is None else self._catalog.changes(self._generation)
         if changes is None or not _link(self._folder, folder):
             index = tantivy.Index(_schema(), path=str(folder))
-            dropped, texts = (), self._catalog.index_texts()
+            dropped, texts = (), self._catalog.index_rows()
         else:
             index = tantivy.Index.open(str(folder))
-            dropped, texts = changes.dropped, self._catalog.index_texts(changes.added)
+            dropped, texts = changes.dropped, self._catalog.index_rows(changes.added)
         index.register_tokenizer(ANALYZER, _analyzer())
         writer = index.writer(WRITER_BYTES, 1)
         for chunk_id in dropped:
             writer.delete_documents_by_term("id", chunk_id)
-        for chunk_id, header, text in texts:
-            writer.add_document(tantivy.Document(id=chunk_id, header=spread(header), text=spread(text)))
+        for chunk_id, document, header, text in texts:
+            # Two values of one field: no pair of words reaches from the header into the text.
+            words = [spread(header), spread(text)]
+            writer.add_document(tantivy.Document(id=chunk_id, document=document, words=words))
         writer.commit()
         writer.wait_merging_threads()
 
@@ -240,8 +274,8 @@ def _schema() -> Any:
 
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("id", stored=True, indexed=True)
-    builder.add_text_field("header", stored=False, tokenizer_name=ANALYZER, index_option="freq")
-    builder.add_text_field("text", stored=False, tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_text_field("document", stored=False, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field(FIELD, stored=False, tokenizer_name=ANALYZER, index_option="position")
     return builder.build()
 
 

@@ -1,6 +1,6 @@
 """The files of a model, on disk or on the hub: is everything there that is needed, and how large is it.
 
-File names, JSON and safetensors headers only: neither torch nor transformers is loaded.
+File names, JSON and safetensors headers only: neither torch nor transformers is loaded. GGUF files: ``ggufs``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,25 +122,41 @@ def _check_weights(folder: Path) -> None:
     if not files:
         raise ModelError(
             f"The model folder {folder} has no weights (*.safetensors).",
-            "Fetch the model's *.safetensors too; files for other programs (GGUF, ONNX) cannot be used.",
+            "Fetch the model's *.safetensors too, or name a *.gguf file; other kinds (ONNX, pickle) cannot be used.",
         )
     for shard in files:
         if not shard.is_file():
             raise ModelError(f"The model folder {folder} lacks the weights {shard.name}.", "Fetch that file too.")
-        weight_bytes(shard, None)
+    held = {shard.name: tensors(shard) for shard in files}
+    for tensor, name in _index(folder).items():
+        if tensor not in held[name]:
+            raise ModelError(
+                f"{folder / name} does not hold {tensor}, which the index says it does.",
+                "Files of two versions of the model were mixed: fetch all of them again.",
+            )
 
 
 def shards(folder: Path) -> list[Path]:
     """The weight files that the index names, or those there are; one that is named need not be there."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file() or (folder / "model.safetensors").is_file():
-        return sorted(folder.glob("*.safetensors"))
-    named = read_json(index).get("weight_map")
-    return [folder / str(name) for name in sorted(set(named.values()))] if isinstance(named, dict) else []
+    index = _index(folder)
+    return [folder / name for name in sorted(set(index.values()))] if index else sorted(folder.glob("*.safetensors"))
 
 
-def weight_bytes(file: Path, bits: int | None) -> int:
-    """The bytes of a safetensors file's tensors, floating ones as if they had ``bits``; reads the header only.
+def _index(folder: Path) -> dict[str, str]:
+    """Which file holds each tensor of a model in several files; nothing for a model in one. Raises ModelError."""
+    file = folder / "model.safetensors.index.json"
+    if not file.is_file() or (folder / "model.safetensors").is_file():
+        return {}
+    named = read_json(file).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise ModelError(f"{file} names no weights.", "Fetch the file again.")
+    if outside := [str(name) for name in named.values() if Path(str(name)).name != name]:
+        raise ModelError(f"{file} names a file outside its folder: {outside[0]}.", "Fetch the model again.")
+    return {str(tensor): str(name) for tensor, name in named.items()}
+
+
+def tensors(file: Path) -> dict[str, tuple[str, int]]:
+    """The tensors of a safetensors file, each with its type ("BF16") and bytes; reads the header only.
 
     The file begins with the header's length (8 bytes, little endian) and the header in JSON; data offsets count from
     its end. Raises ModelError for a file that is something else or shorter than its header says.
@@ -150,11 +167,11 @@ def weight_bytes(file: Path, bits: int | None) -> int:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length)) if 0 < length <= size - 8 else {}
         header.pop("__metadata__", None)
-        parts = [(str(t["dtype"]), t["data_offsets"][1] - t["data_offsets"][0]) for t in header.values()]
+        found = {str(n): (str(t["dtype"]), int(t["data_offsets"][1] - t["data_offsets"][0])) for n, t in header.items()}
         end = max(t["data_offsets"][1] for t in header.values())
     except OSError as error:
         raise ModelError(f"The weights {file} cannot be read: {error.strerror}.", "See who may read it.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{file} is not a safetensors file.",
             "Fetch it again; a small text file in its place is a Git LFS pointer (git lfs pull).",
@@ -163,7 +180,16 @@ def weight_bytes(file: Path, bits: int | None) -> int:
         raise ModelError(
             f"The weights {file} are cut short: {size:,} of {8 + length + end:,} bytes.", "Fetch the file again."
         )
+    return found
+
+
+def weight_bytes(file: Path, bits: int | None, only: Sequence[str] = ("",)) -> int:
+    """The bytes of a safetensors file's tensors, floating ones as if they had ``bits``. Raises ModelError.
+
+    ``only`` counts tensors whose name contains one of these words.
+    """
     floats = _FLOAT_BITS if bits else {}
+    parts = [about for name, about in tensors(file).items() if any(word in name for word in only)]
     return sum(n * bits // floats[kind] if bits and kind in floats else n for kind, n in parts)
 
 
@@ -189,7 +215,12 @@ def cpu_has_bf16() -> bool:
 
 
 def free_memory() -> int | None:
-    """Bytes that can be had without swapping, or None where the system does not say."""
+    """Bytes that can be had without swapping, within the container's limit; None where the system does not say."""
+    free = [figure for figure in (_free_of_machine(), _free_of_container(Path("/sys/fs/cgroup"))) if figure is not None]
+    return min(free, default=None)
+
+
+def _free_of_machine() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
@@ -199,4 +230,15 @@ def free_memory() -> int | None:
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _free_of_container(group: Path) -> int | None:
+    """What the limit of a control group (version 2) leaves; files that are only cached do not count as used."""
+    try:
+        most = int((group / "memory.max").read_text(encoding="ascii"))  # "max" where there is no limit
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        return max(0, most - used + int(stat.get("inactive_file", 0)))
+    except (OSError, ValueError):
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ragapp.budget import Budget
-from ragapp.types import Answer, Chunk, Document, Event, Expansion, Passage, Query, Written
+from ragapp.types import Answer, Chunk, Document, Event, Excerpt, Expansion, Passage, Query, Written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,6 +137,14 @@ class Library(Protocol):
 
     def page_parts(self, document_id: str, start: int, end: int) -> Sequence[tuple[int, int, int]]:
         """A span cut at page borders: ``(page, start, end)`` for every page it touches."""
+        ...
+
+    def around(self, document_id: str, start: int, end: int) -> Excerpt | None:
+        """The pages that a span touches, with their headings and tables; None for a document that is not there."""
+        ...
+
+    def core(self, passage: Passage) -> Passage:
+        """The passage as its chunk was found, without neighbours that were joined to it; itself where it is no more."""
         ...
 
 

@@ -5,55 +5,80 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragapp.citations import cite_span
+from ragapp.injection import suspicious
 from ragapp.ports import Embedder, Library, TokenEmbedder, Words
-from ragapp.rerankers import scaled
-from ragapp.text import collapse, has_cjk, no_answer, sentences, trimmed
+from ragapp.questions import is_of_kind, kind_of_answer, share, terms, token_weight
+from ragapp.text import collapse, has_cjk, is_chinese, no_answer, sentences, trimmed
 from ragapp.types import Answer, Citation, Event, Passage, Query, Token
 
-if TYPE_CHECKING:
-    pass
-
 CANDIDATE_PASSAGES = 5  # sentences are taken from this many passages: more cost time and win nothing
+# Of passages that were widened, as many are read whole as fit into this; of the others the part that was found. About
+# 2,000 tokens, which take 50 ms. A CJK character is a token of its own.
+READ_CHARS = 8000
+CJK_CHARS = 4  # what a CJK character counts in that
 PARAGRAPH = "\n\n"
 MIN_QUOTE_CHARS = 12
 MIN_QUOTE_CHARS_CJK = 5
 MAX_QUOTE_CHARS = 700
-LEXICAL_WEIGHT = 0.2
-LEXICAL_WEIGHT_CJK = 0.7
-NEAR_BEST = 0.6  # further quotes must score this share of the first one's
-STOP_WORDS = frozenset(
-    """
-    a about all an and any are as at be been between but by can could did do does during for from had has have how i if
-    in into is it its many me more most much my no not of on or our should so than that the their them there these they
-    this to was we were what when where which who whom whose why will with would you your
-    """.split()  # noqa: SIM905  a list of words is read as a text
-)
-FUNCTION_WORD_WEIGHT = 0.25  # what a stop word of the question counts beside a content word
-# Below this the passages are taken not to hold the answer: the mean of how much of the question's information the best
-# passage's words carry, its cosine, and the best sentence's MaxSim. A round number between what questions with and
-# without an answer reach; a calibrated probability is the business of a later version.
-MIN_EVIDENCE = 0.4
-MIN_COVERAGE_CJK = 0.18  # of the pairs of characters; many of them straddle two words and stand nowhere
+MAX_HEADS_CHARS = 240  # of a table's column heads behind a quoted row
 
 _BULLET = re.compile(r"[•●○▪■◦‣\uf0b7]\s*")
 _TOC_LINE = re.compile(r"\.{5,}|(?:\. ){5,}|_{5,}")
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """What speaks for a sentence, each between 0 and 1, and how much it counts in the log-odds of being the answer.
+
+    ``meaning`` is the MaxSim, ``words`` the share of the question's information that its words carry, ``before`` and
+    ``header`` the share that only the sentence before it and the line above its chunk carry, ``kind`` whether it has
+    the date, number or name that is asked for. Further quotes are at most ``margin`` below the first.
+
+    Fitted as a choice among the sentences of a question (softmax, maximum likelihood, rounded) on every third question
+    of xquad_en, for CJK on every fourth of xquad_zh; judged on other sets, see eval/LOG.md.
+    """
+
+    meaning: float
+    words: float
+    before: float
+    header: float
+    kind: float
+    margin: float
+
+
+WEIGHTS = Weights(meaning=10.0, words=6.0, before=4.0, header=2.0, kind=1.5, margin=3.0)
+WEIGHTS_CJK = Weights(meaning=5.0, words=14.0, before=6.0, header=0.5, kind=2.5, margin=2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is read of a passage: its text, or the part of it that was found, from ``start`` of the document on."""
+
+    passage: Passage
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Candidate:
     """A sentence that may be quoted."""
 
-    passage: Passage
-    place: int  # of its passage, from 0
+    reading: _Reading
+    place: int  # of its reading, from 0
     start: int
     end: int
     text: str
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where it stands in the text that is read."""
+        return self.start - self.reading.start, self.end - self.reading.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +87,11 @@ class QuoteAnswerer:
 
     A sentence is scored by late interaction (Khattab & Zaharia 2020): for every word of the question the best cosine
     with one of the sentence's tokens, the tokens being embedded in the context of their whole passage, so that "it"
-    and "the company" carry what they stand for. Embedders without token vectors score by sentence vectors. Where the
-    embedder cannot read the script, shared words decide. When the passages hold too little of the question, it says so.
+    and "the company" carry what they stand for; and by shared words, see Weights. Embedders without token vectors
+    score by sentence vectors. The row of a table is followed by the heads of its columns, outside of the quotation
+    marks, as they do not stand in the row.
+
+    Whether the library holds the answer at all is not decided here; only where there is nothing to quote it says so.
     """
 
     embedder: Embedder
@@ -72,47 +100,61 @@ class QuoteAnswerer:
     quotes: int = 3
 
     def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
-        looked_at = passages[:CANDIDATE_PASSAGES]
-        candidates = list(self._candidates(looked_at))
-        meaning = self._meaning(query.text, candidates, looked_at)
-        if not candidates or not self._is_evidence(query.text, looked_at, meaning):
-            return (yield from _nothing(query, passages))
-        lexical = self._shared_words(query.text, candidates)
-        weight = LEXICAL_WEIGHT_CJK if has_cjk(query.text) else LEXICAL_WEIGHT
-        scores = (1 - weight) * scaled(meaning) + weight * lexical
+        readings = self._readings(passages[:CANDIDATE_PASSAGES])
+        candidates = list(_candidates(readings))
+        weights = WEIGHTS_CJK if has_cjk(query.sought) else WEIGHTS
+        scores = self._scores(query.sought, candidates, readings, weights)
         written: list[str] = []
         citations: list[Citation] = []
-        for candidate in self._best(candidates, scores):
-            cited = cite_span(candidate.passage, candidate.start, candidate.end, len(citations) + 1, self.stored)
+        for candidate in self._best(candidates, scores, weights.margin):
+            passage = candidate.reading.passage
+            cited = cite_span(passage, candidate.start, candidate.end, len(citations) + 1, self.stored)
             if not cited or any(c.state != "verified" for c in cited):
                 continue
             citations += cited
             marks = "".join(f"[{c.marker}]" for c in cited)
-            piece = f"{PARAGRAPH if written else ''}“{candidate.text}” {marks}"
+            piece = f"{PARAGRAPH if written else ''}“{candidate.text}” {marks}{self._heads(query, candidate)}"
             written.append(piece)
             yield from (Token(part) for part in re.findall(r"\S+\s*|\s+", piece))
         if not written:
             return (yield from _nothing(query, passages))
         return Answer("".join(written), tuple(citations), tuple(passages), "stop")
 
-    def _candidates(self, passages: Sequence[Passage]) -> Iterator[_Candidate]:
-        """The sentences of the passages, each once though passages overlap."""
-        seen: set[tuple[str, int]] = set()
-        for place, passage in enumerate(passages):
+    def _readings(self, passages: Sequence[Passage]) -> list[_Reading]:
+        """The passages' texts, as far as the time for reading them goes; of the rest what was found itself."""
+        readings: list[_Reading] = []
+        left = READ_CHARS
+        for passage in passages:
             chunk = passage.chunk
-            for left, end in _quotable(chunk.text):
-                bullet = _BULLET.match(chunk.text, left, end)
-                start = bullet.end() if bullet else left
-                text = collapse(chunk.text[start:end])
-                least = MIN_QUOTE_CHARS_CJK if has_cjk(text) else MIN_QUOTE_CHARS
-                key = (chunk.document_id, chunk.start + end)
-                if len(text) < least or key in seen or text in chunk.headings or _TOC_LINE.search(text):
-                    continue
-                seen.add(key)
-                yield _Candidate(passage, place, chunk.start + start, chunk.start + end, text)
+            size = len(chunk.text) * (CJK_CHARS if has_cjk(chunk.text) else 1)
+            if readings and size > left:
+                found = self.stored.core(passage).chunk
+                if chunk.start <= found.start < found.end <= chunk.end:
+                    chunk = found
+            left -= size
+            readings.append(_Reading(passage, chunk.text, chunk.start))
+        return readings
+
+    def _scores(
+        self, question: str, candidates: Sequence[_Candidate], readings: Sequence[_Reading], weights: Weights
+    ) -> NDArray[np.float64]:
+        """The log-odds of each candidate to be the answer, up to a constant."""
+        wanted, kind = terms(self.words, question), kind_of_answer(question)
+        scores = weights.meaning * self._meaning(question, candidates, readings)
+        headers = [set(self.words.words(_above(reading.passage))) for reading in readings]
+        before: set[str] = set()
+        for i, candidate in enumerate(candidates):
+            if i and candidates[i - 1].place != candidate.place:
+                before = set()
+            having = set(self.words.words(candidate.text))
+            scores[i] += weights.words * share(wanted, having) + weights.before * share(wanted, before - having)
+            scores[i] += weights.header * share(wanted, headers[candidate.place] - having)
+            scores[i] += weights.kind * is_of_kind(kind, question, candidate.text)
+            before = having
+        return scores
 
     def _meaning(
-        self, question: str, candidates: Sequence[_Candidate], passages: Sequence[Passage]
+        self, question: str, candidates: Sequence[_Candidate], readings: Sequence[_Reading]
     ) -> NDArray[np.float64]:
         """How near each candidate's meaning is to the question's, a cosine, ``(candidates,)``."""
         if not candidates:
@@ -122,49 +164,62 @@ class QuoteAnswerer:
             texts = [candidate.text for candidate in candidates]
             cosines: NDArray[np.float64] = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64) @ vector
             return cosines
-        asked, *states = self.embedder.embed_tokens([question, *(p.chunk.text for p in passages)])
-        weights = np.array([_token_weight(question[start:end]) for start, end in self.embedder.spans(question)])
-        spans = [self.embedder.spans(passage.chunk.text) for passage in passages]
+        asked, *states = self.embedder.embed_tokens([question, *(reading.text for reading in readings)])
+        weights = np.array([token_weight(question[start:end]) for start, end in self.embedder.spans(question)])
+        spans = [self.embedder.spans(reading.text) for reading in readings]
         near = [asked @ state.T for state in states]
-        return np.array([_max_sim(near[c.place], weights, _inside(c, spans[c.place])) for c in candidates])
+        return np.array([_max_sim(near[c.place], weights, _inside(c.span, spans[c.place])) for c in candidates])
 
-    def _is_evidence(self, question: str, passages: Sequence[Passage], meaning: NDArray[np.float64]) -> bool:
-        """Whether the best passages hold enough of the question's words and meaning."""
-        wanted = self._weights(question)
-        total = sum(wanted.values())
-        coverage = 0.0
-        for passage in passages[:3]:
-            having = set(self.words.words(f"{passage.chunk.header}\n{passage.chunk.text}"))
-            held = sum(weight for word, weight in wanted.items() if word in having)
-            coverage = max(coverage, held / total if total else 0.0)
-        if has_cjk(question):
-            # The built-in embedder reads English: of a Chinese question only the words tell something.
-            return coverage >= MIN_COVERAGE_CJK
-        cosine = max((p.found_by["dense"].score for p in passages[:3] if "dense" in p.found_by), default=0.0)
-        return (coverage + cosine + float(meaning.max())) / 3 >= MIN_EVIDENCE
-
-    def _weights(self, question: str) -> dict[str, float]:
-        """The question's index terms that tell something, with their inverse document frequency."""
-        content = " ".join(word for word in re.findall(r"[\w'’-]+", question) if word.lower() not in STOP_WORDS)
-        return {word: self.words.weight(word) for word in self.words.words(content or question)}
-
-    def _shared_words(self, question: str, candidates: Sequence[_Candidate]) -> NDArray[np.float64]:
-        """How much of the question's information the words of each candidate carry, between 0 and 1."""
-        wanted = self._weights(question)
-        having = [set(self.words.words(candidate.text)) for candidate in candidates]
-        return scaled(np.array([sum(w for word, w in wanted.items() if word in words) for words in having]))
-
-    def _best(self, candidates: Sequence[_Candidate], scores: NDArray[np.float64]) -> Iterator[_Candidate]:
+    def _best(
+        self, candidates: Sequence[_Candidate], scores: NDArray[np.float64], margin: float
+    ) -> Iterator[_Candidate]:
         """The best candidate, and those near it that say something else, up to the number of quotes."""
         order = sorted(range(len(candidates)), key=lambda i: (-scores[i], i))
         said: list[str] = []
         for i in order:
-            if len(said) == self.quotes or scores[i] < NEAR_BEST * scores[order[0]]:
+            if len(said) == self.quotes or scores[i] < scores[order[0]] - margin:
                 return
             letters = "".join(c for c in candidates[i].text.casefold() if c.isalnum())
             if not any(letters in other or other in letters for other in said):
                 said.append(letters)
                 yield candidates[i]
+
+    def _heads(self, query: Query, candidate: _Candidate) -> str:
+        """The heads of the columns behind the row of a table, in the question's language; else nothing."""
+        start, end = candidate.span
+        if "\t" not in candidate.reading.text[start:end]:
+            return ""
+        around = self.stored.around(candidate.reading.passage.chunk.document_id, candidate.start, candidate.end)
+        tables = around.tables if around else ()
+        columns = next((t.columns for t in tables if t.start <= candidate.start and candidate.end <= t.end), ())
+        heads = " | ".join(head for head, _ in groupby(collapse(column) for column in columns) if head)
+        # A figure between the heads would look like a mark of our own.
+        heads = re.sub(r"\s*\[\d+\]", "", heads)
+        if not heads or len(heads) > MAX_HEADS_CHARS:
+            return ""
+        return f"（各列：{heads}）" if is_chinese(query.text) else f" (columns: {heads})"
+
+
+def _candidates(readings: Sequence[_Reading]) -> Iterator[_Candidate]:
+    """The sentences of what is read, each once though passages overlap."""
+    seen: set[tuple[str, int]] = set()
+    for place, reading in enumerate(readings):
+        chunk = reading.passage.chunk
+        # An order to whoever reads is no answer: quoted, it would look like one.
+        orders = [(left, right) for left, right, _ in suspicious(reading.text)]
+        for left, end in _quotable(reading.text):
+            bullet = _BULLET.match(reading.text, left, end)
+            start = bullet.end() if bullet else left
+            text = collapse(reading.text[start:end])
+            least = MIN_QUOTE_CHARS_CJK if has_cjk(text) else MIN_QUOTE_CHARS
+            key = (chunk.document_id, reading.start + end)
+            if len(text) < least or key in seen or text in chunk.headings or _TOC_LINE.search(text):
+                continue
+            if any(left < right and begin < end for begin, right in orders):
+                continue
+            seen.add(key)
+            if not _is_head(reading.text[start:end], chunk.header):
+                yield _Candidate(reading, place, reading.start + start, reading.start + end, text)
 
 
 def _quotable(text: str) -> Iterator[tuple[int, int]]:
@@ -177,6 +232,17 @@ def _quotable(text: str) -> Iterator[tuple[int, int]]:
             yield from (span for m in lines for span in trimmed(text, start + m.start(), start + m.end()))
 
 
+def _is_head(row: str, header: str) -> bool:
+    """Whether the row of a table is the heads of its columns, which stand in the chunk's header line."""
+    cells = [collapse(cell) for cell in row.split("\t")]
+    return len(cells) > 1 and all(cell in header for cell in cells)
+
+
+def _above(passage: Passage) -> str:
+    """What stands above a passage: its header line and its headings."""
+    return "\n".join((passage.chunk.header, *passage.chunk.headings))
+
+
 def _nothing(query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
     """The answer that there is none, in the question's language."""
     text = no_answer(query.text)
@@ -184,17 +250,9 @@ def _nothing(query: Query, passages: Sequence[Passage]) -> Generator[Event, None
     return Answer(text, (), tuple(passages), "no_evidence")
 
 
-def _token_weight(token: str) -> float:
-    """What a token of the question counts: nothing for punctuation, little for a stop word."""
-    if not any(c.isalnum() for c in token):
-        return 0.0
-    return FUNCTION_WORD_WEIGHT if token.lower() in STOP_WORDS else 1.0
-
-
-def _inside(candidate: _Candidate, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Which of its passage's tokens lie in a candidate."""
-    start, end = candidate.start - candidate.passage.chunk.start, candidate.end - candidate.passage.chunk.start
-    return [i for i, (left, right) in enumerate(spans) if left >= start and right <= end]
+def _inside(span: tuple[int, int], tokens: Sequence[tuple[int, int]]) -> list[int]:
+    """Which tokens lie in a span."""
+    return [i for i, (left, right) in enumerate(tokens) if left >= span[0] and right <= span[1]]
 
 
 def _max_sim(near: NDArray[np.float32], weights: NDArray[np.float64], tokens: list[int]) -> float:

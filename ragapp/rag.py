@@ -7,14 +7,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ragapp import checkup, parts, registry
 from ragapp import config as settings
+from ragapp.budget import Budget
 from ragapp.catalog import Catalog, Entry
 from ragapp.config import Config
 from ragapp.erasure import Receipt, erase
@@ -42,8 +43,15 @@ from ragapp.mending import cache_faults, library_folder
 from ragapp.parcel import Manifest, pack, unpack
 from ragapp.parts import Toolbox
 from ragapp.ports import Chunker, Flow
-from ragapp.types import Answer, Box, Citation, Done, Event, Passage, Query, Step, Token
+from ragapp.rerankers import KeepOrder
+from ragapp.steps import rerank, rewrite, search
+from ragapp.types import Answer, Box, Citation, Cited, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
+
+if TYPE_CHECKING:
+    from ragapp.why import Why
+
+_T = TypeVar("_T")
 
 FEW = 10  # files that may vanish from a folder at once and leave it empty without a question
 MAX_WORKERS = 4  # reading processes, unless the user sets a number: each may take memory_mb
@@ -299,45 +307,84 @@ class Rag:
         query = self._query(question)
         if k is not None and k < 1:
             raise QuestionError(f"{k} passages cannot be looked for.", "k is at least 1.")
-        return self._made_tools().retriever.retrieve(query, k or self.config.search.k)
+        wanted, tools = k or self.config.search.k, self._tools_for_one()
+        query = _result(rewrite(tools, query))
+        # A reranker looks at more than is wanted; where none is set, the order of the fusion needs no more.
+        reranks = not isinstance(tools.reranker, KeepOrder)
+        found = _result(search(tools, query, max(wanted, tools.depth) if reranks else wanted))
+        return (_result(rerank(tools, query, found)) if reranks else found)[:wanted]
 
-    def ask(self, question: str | Query, *, flow: str | None = None) -> Answer:
-        """The whole answer, with its citations and their boxes."""
-        for event in self.stream(question, flow=flow):
+    def ask(self, question: str | Query, *, flow: str | None = None, save_trace: str | Path | None = None) -> Answer:
+        """The whole answer, with its citations and their boxes; see ``stream``."""
+        for event in self.stream(question, flow=flow, save_trace=save_trace):
             if isinstance(event, Done):
                 return event.answer
         raise RagappError(f"The flow {flow or self.config.answer.flow!r} ended without an answer.")
 
-    def stream(self, question: str | Query, *, flow: str | None = None) -> Iterator[Event]:
+    def stream(
+        self, question: str | Query, *, flow: str | None = None, save_trace: str | Path | None = None
+    ) -> Iterator[Event]:
         """The answer as events; closing the iterator stops the model within one token.
 
-        A wrong question, flow or model raises here, before the first event is asked for.
+        A wrong question, flow or model raises here, before the first event is asked for. ``save_trace`` names a file
+        that is to hold all of it; see trace.py.
         """
         query = self._query(question)
-        run: Flow = registry.resolve("flow", flow or self.config.answer.flow)
-        return self._finished(run, self._made_tools(), query)
+        name = flow or self.config.answer.flow
+        run: Flow = registry.resolve("flow", name)
+        tools = self._tools_for_one()
+        if save_trace is None:
+            return self._finished(run, tools, query)
+        from ragapp import trace
+
+        file = Path(save_trace).expanduser()
+        trace.check_target(file)
+        begun = trace.begin(query, name, self.config, self.catalog)
+        return trace.record(self._finished(run, tools, query), begun, lambda made: made.save(file))
+
+    def why(self, question: str | Query, document: str, page: int) -> Why:
+        """Why a page is, or is not, among the passages of an answer; ``document`` is a name or id. See why.py."""
+        from ragapp.why import explain
+
+        query, tools = self._query(question), self._tools_for_one()
+        return explain(query, document, page, catalog=self.catalog, retriever=tools.retriever, tools=tools)
 
     def _finished(self, run: Flow, tools: Toolbox, query: Query) -> Iterator[Event]:
-        """The events of a flow, its answer completed with timings and boxes."""
+        """The events of a flow, its answer completed with timings, warnings and boxes."""
         started = time.perf_counter()
         timings: dict[str, float] = {}
+        warnings: list[str] = []
+        boxes: dict[tuple[str, int, int], Citation] = {}
         with closing(_generator(run(tools, query))) as events:
             for event in events:
                 if isinstance(event, Step):
                     timings[event.name] = round(timings.get(event.name, 0.0) + event.seconds, 4)
+                    warnings += [str(event.detail["warning"])] if event.detail.get("warning") else []
                 elif isinstance(event, Token) and event.text:
                     timings.setdefault("first_token", round(time.perf_counter() - started, 4))
+                elif isinstance(event, Cited):
+                    yield Cited(self._completed(event.citation, boxes))
+                    continue
                 elif isinstance(event, Done):
-                    timings["total"] = round(time.perf_counter() - started, 4)
-                    citations = tuple(self._completed(citation) for citation in event.answer.citations)
+                    citations = tuple(self._completed(citation, boxes) for citation in event.answer.citations)
                     unread = self._unread(event.answer)
-                    yield Done(replace(event.answer, citations=citations, timings=timings, unread=unread))
+                    timings["total"] = round(time.perf_counter() - started, 4)
+                    said = tuple(dict.fromkeys([*event.answer.warnings, *warnings]))
+                    yield Done(
+                        replace(event.answer, citations=citations, timings=timings, unread=unread, warnings=said)
+                    )
                     return
                 yield event
 
-    def _completed(self, citation: Citation) -> Citation:
-        page = citation.passage.chunk.document_id, citation.page
-        return replace(citation, boxes=self.boxes_of(citation), label=self.catalog.labels([page]).get(page, ""))
+    def _completed(self, citation: Citation, known: dict[tuple[str, int, int], Citation]) -> Citation:
+        """The citation with its page's label and its boxes, which are looked up once for every span."""
+        document_id = citation.passage.chunk.document_id
+        span = document_id, citation.start, citation.end
+        if span not in known:
+            page = document_id, citation.page
+            label = self.catalog.labels([page]).get(page, "")
+            known[span] = replace(citation, boxes=self.boxes_of(citation), label=label)
+        return replace(citation, boxes=known[span].boxes, label=known[span].label)
 
     def _unread(self, answer: Answer) -> dict[str, tuple[int, ...]]:
         """Pages that could not be read and may hold what was asked for."""
@@ -395,8 +442,9 @@ class Rag:
         """Load what an answer needs, so that the first question does not wait for it."""
         self._made_tools()
         self._embedder.embed_query("warm")
-        if hasattr(self.chat, "warm"):
-            self.chat.warm()
+        for part in (self.chat, self._made_tools().reranker):
+            if hasattr(part, "warm"):
+                part.warm()
         self._vectors.follow()
         self._lexicon.follow()
 
@@ -446,6 +494,16 @@ class Rag:
                 "`ragapp reindex` gives it vectors of the new one; or set [embedder] as it was.",
             )
 
+    @property
+    def tools(self) -> Toolbox:
+        """What flows work with, for those who measure a part by itself; its budget has no end."""
+        return self._made_tools()
+
+    def _tools_for_one(self) -> Toolbox:
+        """The tools for one question, with a budget of its own."""
+        answer = self.config.answer
+        return replace(self._made_tools(), budget=Budget(answer.calls, answer.tokens, answer.seconds))
+
     def _made_tools(self) -> Toolbox:
         with self._tools_lock:
             if self._tools is None:
@@ -459,6 +517,16 @@ class Rag:
 def _paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     each = [paths] if isinstance(paths, str | Path) else paths
     return [Path(path).expanduser() for path in each]
+
+
+def _result(step: Generator[Event, None, _T]) -> _T:
+    """What a step returns, its events passed over."""
+    while True:
+        try:
+            next(step)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
 
 
 def _generator(events: Iterator[Event]) -> Any:

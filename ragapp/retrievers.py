@@ -3,25 +3,31 @@
 Each ranker gives ``(chunk id, score)`` pairs on a scale of its own. Fusion brings them together: min-max puts every
 ranker's scores between 0 and 1 before they are weighed (Bruch et al. 2023), reciprocal rank looks at places only
 (Cormack et al. 2009).
+
+On top of the fusion come two things that no ranker knows: documents that the question names (routing), and that lists
+of references and contents hold the words of an answer and not the answer.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Literal, Protocol
+from itertools import chain
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragapp.catalog import Catalog
 from ragapp.lexicon import Lexicon
 from ragapp.ports import Embedder
+from ragapp.routing import Router
 from ragapp.text import has_cjk
-from ragapp.types import Passage, Query, Rank
+from ragapp.types import Chunk, Passage, Query, Rank
 from ragapp.vectors import VectorIndex
 
 Scores = Sequence[tuple[int, float]]
@@ -32,23 +38,74 @@ SAME_SHARE = 0.9  # two passages of a document that share this part of their wor
 SAME_PAGE = 0.7  # what a further passage of a page that is in the list already keeps of its score
 AT_LEAST = 2  # candidates for each result that is wanted, as some collapse
 OVERLAP_SHARE = 0.5  # two spans that share this part of the shorter one are one
+LISTED_LINES = 0.4  # share of a chunk's lines that end in a page number behind dots, in a table of contents
+LISTED = 0.5  # what a list of references or contents keeps of its score
+READ_COST = 8  # what it costs to read a vector from the file, in places of a search's result
+DEEPER = 4  # by how much each further search for chunks of some documents goes deeper
+
+_LISTS = re.compile(
+    r"[\d.ivx\s]*(?:(?:normative |informative |selected )?references?|bibliography|works cited|literature cited|"
+    r"further reading|external links|see also|(?:table of )?contents|index|参考文献|参考资料|外部链接|目录|目次|索引)",
+    re.IGNORECASE,
+)
 
 
 class Ranker(Protocol):
     """Gives at most ``k`` ``(chunk id, score)``, best first."""
 
-    def rank(self, text: str, k: int) -> Scores: ...
+    def rank(self, query: Query, k: int) -> Scores: ...
+
+
+@runtime_checkable
+class Focused(Protocol):
+    """A ranker that can look at some documents only, without a search of the whole library."""
+
+    def rank_among(self, query: Query, k: int, documents: Collection[str]) -> Scores:
+        """The ranking of all chunks with those of other documents (ids) left out, and then cut at ``k``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """By cosine of the vectors."""
+    """By cosine of the vectors. Hypothetical passages count as much as the question each (Gao et al. 2022).
+
+    ``catalog`` has the vectors of single documents, for rankings among few chunks.
+    """
 
     index: VectorIndex
     embedder: Embedder
+    catalog: Catalog | None = None
+    _last: dict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
 
-    def rank(self, text: str, k: int) -> Scores:
-        return self.index.search(np.asarray(self.embedder.embed_query(text), dtype=np.float32), k)
+    def rank(self, query: Query, k: int) -> Scores:
+        return self.index.search(self._vector(query), k)
+
+    def rank_among(self, query: Query, k: int, documents: Collection[str]) -> Scores:
+        if self.catalog is None:
+            raise ValueError("Dense was given no catalog to look documents up in.")
+        with self.catalog.snapshot():
+            ids = self.catalog.chunk_ids_of(documents)
+            made_by = self.catalog.embedder()
+            if made_by is None or not ids:
+                return []
+            # A search must go about k / len(ids) of the library deep to meet k of these.
+            if READ_COST * len(ids) ** 2 > k * self.catalog.count_chunks():
+                return deeper(self, self.catalog, query, k, documents)
+            keys, rows = self.catalog.chunk_vectors(made_by, ids)
+        scores = rows @ self._vector(query)
+        best = np.lexsort((keys, -scores))[:k]
+        return [(int(keys[i]), float(scores[i])) for i in best]
+
+    def _vector(self, query: Query) -> NDArray[np.float32]:
+        """The mean direction of question and hypotheses; kept, as one search may need it twice."""
+        texts = (query.sought, *query.hypotheses)
+        vector = self._last.get(texts)
+        if vector is None:
+            rows = np.asarray([self.embedder.embed_query(text) for text in texts], dtype=np.float32)
+            vector = unit(unit(rows).mean(axis=0)) if len(rows) > 1 else rows[0]
+            self._last.clear()
+            self._last[texts] = vector
+        return vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +114,11 @@ class Lexical:
 
     lexicon: Lexicon
 
-    def rank(self, text: str, k: int) -> Scores:
-        return self.lexicon.search(text, k)
+    def rank(self, query: Query, k: int) -> Scores:
+        return self.lexicon.search(query.sought, k)
+
+    def rank_among(self, query: Query, k: int, documents: Collection[str]) -> Scores:
+        return self.lexicon.search(query.sought, k, sorted(documents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +128,9 @@ class Hybrid:
     A second passage of a page counts SAME_PAGE of its score, a third the square of it: what is most likely on the page
     has been found, and another page may hold what it does not. The order does not depend on ``k``.
 
+    With a ``router``, documents that the question names are also searched by themselves, and ``route_weight`` of what
+    their chunks reach there is added to what they reach among all; the passages stay one list.
+
     Where the chunks that are found have parents, each parent is one passage, in the place of its best chunk: with that
     chunk's id, page and scores, and the text of the parent.
     """
@@ -76,36 +139,68 @@ class Hybrid:
     rankers: Mapping[str, Ranker]
     fuse: Fusion
     depth: int
+    router: Router | None = None
+    route_weight: float = 0.2
 
     def retrieve(self, query: Query, k: int) -> list[Passage]:
-        """At most ``k`` passages, best first, each with the rank and score that every ranker gave it."""
-        depth = len(self.catalog.chunk_ids()) if query.where else max(self.depth, AT_LEAST * k)
-        found = {name: ranker.rank(query.text, depth) for name, ranker in self.rankers.items()}
-        ranks = {
-            name: {chunk_id: Rank(place, score) for place, (chunk_id, score) in enumerate(scores, 1)}
-            for name, scores in found.items()
-        }
-        fused = self.fuse(query.text, found)
-        rows = self.catalog.chunks(chunk_id for chunk_id, _ in fused)
+        """At most ``k`` passages, best first, each with the rank and score that every ranker gave it.
+
+        ``route`` in ``found_by`` is the place among the chunks of the documents that the question names.
+        """
+        within = self._within(query)
+        if within is not None and not within:
+            return []
+        found = self._ranked(query, max(self.depth, AT_LEAST * k), within)
+        routed = self._routed(query, within)
+        ranks = {name: _places(scores) for name, scores in (*found.items(), ("route", routed))}
+        total = dict(self.fuse(query.sought, found))
+        for chunk_id, score in routed:
+            total[chunk_id] = total.get(chunk_id, 0.0) + self.route_weight * score
+        # A chunk that was dropped since the ranking was made has no row.
+        rows = self.catalog.chunks(total)
         labels = self.catalog.labels((chunk.document_id, chunk.page) for chunk, _, _ in rows.values())
-        passages: list[Passage] = []
+        ordered = _ordered((key, total[key] * (LISTED if is_list(row[0]) else 1.0)) for key, row in rows.items())
+        passages: dict[str, list[Passage]] = defaultdict(list)
         on_page: Counter[tuple[str, int]] = Counter()
-        for chunk_id, score in fused:
-            if chunk_id not in rows:
-                continue  # dropped since the ranking was made
+        for chunk_id, score in ordered:
             chunk, name, title = rows[chunk_id]
-            if query.where and not any(fnmatchcase(name, pattern) for pattern in query.where):
-                continue
-            found_by = {ranker: ranks[ranker][chunk_id] for ranker in ranks if chunk_id in ranks[ranker]}
+            found_by = {ranker: places[chunk_id] for ranker, places in ranks.items() if chunk_id in places}
             page = (chunk.document_id, chunk.page)
-            label = labels.get((chunk.document_id, chunk.page), "")
-            passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by, label)
+            passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by, labels.get(page, ""))
             # A chunk that says the same as a better one is no reason to read its parent either.
-            if not any(has_same_parent(passage, other) or is_same(passage, other) for other in passages):
+            others = passages[chunk.document_id]
+            if not any(has_same_parent(passage, other) or is_same(passage, other) for other in others):
                 on_page[page] += 1
-                passages.append(passage)
-        best = sorted(passages, key=lambda passage: (-passage.score, passage.chunk.id))[:k]
+                others.append(passage)
+        kept = chain.from_iterable(passages.values())
+        best = sorted(kept, key=lambda passage: (-passage.score, passage.chunk.id))[:k]
         return [self._to_be_read(passage) for passage in best]
+
+    def _within(self, query: Query) -> frozenset[str] | None:
+        """Ids of the documents whose name fits the query's filter; None where it has none."""
+        if not query.where:
+            return None
+        names = ((key, files[0]) for key, (_, *files) in self.catalog.names().items() if files)
+        return frozenset(key for key, name in names if any(fnmatchcase(name, pattern) for pattern in query.where))
+
+    def _ranked(self, query: Query, depth: int, documents: Collection[str] | None) -> dict[str, Scores]:
+        """What every ranker finds in these documents, or in all."""
+        if documents is None:
+            return {name: ranker.rank(query, depth) for name, ranker in self.rankers.items()}
+        return {name: among(ranker, self.catalog, query, depth, documents) for name, ranker in self.rankers.items()}
+
+    def _routed(self, query: Query, within: Collection[str] | None) -> Scores:
+        """Chunks of the documents that the question names: their fused score there, by how clearly it names them."""
+        if self.router is None or not self.route_weight:
+            return []
+        named = self.router.named(query.sought)
+        if within is not None:
+            named = {document: strength for document, strength in named.items() if document in within}
+        if not named:
+            return []
+        fused = self.fuse(query.sought, self._ranked(query, self.depth, named))
+        documents = self.catalog.documents_of(key for key, _ in fused)
+        return _ordered((key, score * named[documents[key]]) for key, score in fused if key in documents)
 
     def _to_be_read(self, passage: Passage) -> Passage:
         """The passage with its parent's text; as it is where it has none, or its document was removed meanwhile."""
@@ -132,7 +227,7 @@ def min_max(found: Mapping[str, Scores], weights: Mapping[str, float], depth: in
         low = scores[min(depth, len(scores)) - 1][1]
         span = scores[0][1] - low
         for chunk_id, score in scores:
-            scaled = max(0.0, (score - low) / span) if span > 0 else 1.0
+            scaled = max(0.0, (score - low) / span) if span > 0 else float(score >= low)
             total[chunk_id] = total.get(chunk_id, 0.0) + weights[name] * scaled
     return _ordered(total.items())
 
@@ -187,6 +282,52 @@ def is_same(one: Passage, other: Passage) -> bool:
 def _words(text: str) -> frozenset[str]:
     """The words of a text; kept, as every candidate of a search is compared with those before it."""
     return frozenset(_WORD.findall(text.lower()))
+
+
+def among(ranker: Ranker, catalog: Catalog, query: Query, k: int, documents: Collection[str]) -> Scores:
+    """At most ``k`` chunks of these documents, in the ranker's order."""
+    if isinstance(ranker, Focused) and not (isinstance(ranker, Dense) and ranker.catalog is None):
+        return ranker.rank_among(query, k, documents)
+    return deeper(ranker, catalog, query, k, documents)
+
+
+def deeper(ranker: Ranker, catalog: Catalog, query: Query, k: int, documents: Collection[str]) -> Scores:
+    """The same by ever deeper searches of the whole library, until enough are found or nothing is left."""
+    everything = catalog.count_chunks()
+    depth = k
+    while True:
+        depth = min(DEEPER * depth, everything)
+        scores = ranker.rank(query, depth)
+        owner = catalog.documents_of(key for key, _ in scores)
+        kept = [(key, score) for key, score in scores if owner.get(key) in documents]
+        if len(kept) >= k or depth >= everything:
+            return kept[:k]
+
+
+def is_list(chunk: Chunk) -> bool:
+    """Whether a chunk is a list of references, links or contents: by its headings, or by leaders to page numbers."""
+    if any(_LISTS.fullmatch(heading.strip()) for heading in chunk.headings):
+        return True
+    lines = [line.strip() for line in chunk.text.split("\n") if line.strip()]
+    return len(lines) > 2 and sum(map(_leads_on, lines)) > LISTED_LINES * len(lines)
+
+
+def _leads_on(line: str) -> bool:
+    """Whether a line ends in dots and a page number."""
+    words = line.rstrip("0123456789")
+    gap = words[len(words.rstrip(" .…·")) :]
+    return words != line and gap.count(".") + gap.count("·") + 3 * gap.count("…") >= 3
+
+
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows at length one; a row of zeros stays zero."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    scaled: NDArray[np.float32] = rows / np.maximum(lengths, np.float32(1e-12))
+    return scaled
+
+
+def _places(scores: Scores) -> dict[int, Rank]:
+    return {chunk_id: Rank(place, score) for place, (chunk_id, score) in enumerate(scores, 1)}
 
 
 def _ordered(scores: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:

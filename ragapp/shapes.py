@@ -37,7 +37,7 @@ def citation_dict(citation: Citation) -> dict[str, Any]:
 
 
 def answer_dict(answer: Answer) -> dict[str, Any]:
-    """``{answer, citations, passages, finish_reason, timings, usage, unread}``."""
+    """``{answer, citations, passages, finish_reason, timings, usage, unread, confidence, figures, warnings}``."""
     return {
         "answer": answer.text,
         "citations": [citation_dict(citation) for citation in answer.citations],
@@ -50,6 +50,9 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
             "total_tokens": answer.usage.prompt_tokens + answer.usage.completion_tokens,
         },
         "unread": [{"document": name, "pages": list(pages)} for name, pages in answer.unread.items()],
+        "confidence": None if answer.confidence is None else round(answer.confidence, 4),
+        "figures": [{"text": f.text, "start": f.start, "end": f.end} for f in answer.figures],
+        "warnings": list(answer.warnings),
     }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ragapp.catalog import Catalog
 from ragapp.errors import NotFound
+from ragapp.types import Excerpt, Passage
 
 
 class StoredText:
@@ -29,3 +32,12 @@ class StoredText:
     def page_parts(self, document_id: str, start: int, end: int) -> list[tuple[int, int, int]]:
         pages = self._catalog.pages(document_id, start, end)
         return [(page.number, max(start, page.start), min(end, page.end)) for page, _ in pages]
+
+    def around(self, document_id: str, start: int, end: int) -> Excerpt | None:
+        return self._catalog.excerpt(document_id, start, end)
+
+    def core(self, passage: Passage) -> Passage:
+        key = passage.chunk.id
+        # What a retriever of the user's own found has no id, and lies in no library.
+        found = self._catalog.chunks([key]) if key else {}
+        return replace(passage, chunk=found[key][0]) if key in found else passage

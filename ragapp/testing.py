@@ -9,25 +9,32 @@ A check raises AssertionError with a sentence that says what is broken; a part t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import cast, get_args
+import math
+import re
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any, cast, get_args
 
 import numpy as np
 
+from ragapp.budget import Budget
 from ragapp.catalog import embedded_text
 from ragapp.chat import ScriptedChat
 from ragapp.embedders import HashingEmbedder
-from ragapp.ports import Chunker, Embedder, Flow, Reranker, Tokenizer, Tools
+from ragapp.lexicon import spread
+from ragapp.ports import Chunker, Embedder, Flow, Reranker, Tokenizer, Tools, Words, Writer
 from ragapp.rerankers import KeepOrder
 from ragapp.text import trimmed
 from ragapp.types import (
     Answer,
     Chunk,
     Citation,
+    Cited,
     Document,
     Done,
     Event,
+    Expansion,
     FinishReason,
     Found,
     Heading,
@@ -36,12 +43,17 @@ from ragapp.types import (
     Query,
     Table,
     Token,
+    Usage,
+    Waiting,
+    Written,
 )
 
 __all__ = [
+    "CountedWords",
     "FixedTools",
     "HashingEmbedder",
     "ScriptedChat",
+    "ScriptedWriter",
     "check_chunker",
     "check_edit",
     "check_embedder",
@@ -95,17 +107,90 @@ def passage_of(document: Document, start: int = 0, end: int | None = None, *, sc
     return Passage(chunk, document.uri.rpartition("/")[2], document.title, score)
 
 
+class CountedWords:
+    """What some texts know of words: lower-cased words, pairs of CJK characters, inverse document frequency over them.
+
+    Fulfils ``ports.Words`` without an index; words are not stemmed.
+    """
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self._size = len(texts)
+        self._having = Counter(word for text in texts for word in self.words(text))
+
+    def words(self, text: str) -> list[str]:
+        return list(dict.fromkeys(re.findall(r"\w+", spread(text).lower())))
+
+    def weight(self, word: str) -> float:
+        having = self._having[word]
+        return math.log(1 + (self._size - having + 0.5) / (having + 0.5))
+
+
+class ScriptedWriter:
+    """A ``ports.Writer`` that gives ``replies`` one after the other, the last one for ever; an exception is raised.
+
+    ``replies`` may also be told by task. ``asked`` holds the task and the values of every call, ``written`` the tokens
+    (words) of all replies, ``closed`` the calls that were closed before their end.
+    """
+
+    def __init__(self, replies: Sequence[str | Exception] | Mapping[str, str | Exception] = ()) -> None:
+        self._replies = replies
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.written = 0
+        self.closed = 0
+
+    def write(
+        self, task: str, query: Query, values: Mapping[str, str], max_tokens: int
+    ) -> Generator[Event, None, Written]:
+        self.asked.append((task, dict(values)))
+        reply = self._reply(task)
+        try:
+            yield Waiting(1)
+            yield Waiting(0)
+        except GeneratorExit:
+            self.closed += 1
+            raise
+        if isinstance(reply, Exception):
+            raise reply
+        kept = re.findall(r"\S+\s*", reply)[:max_tokens]
+        self.written += len(kept)
+        return Written("".join(kept), Usage(1, len(kept)))
+
+    def _reply(self, task: str) -> str | Exception:
+        if isinstance(self._replies, Mapping):
+            return self._replies.get(task, "")
+        return self._replies[min(len(self.asked), len(self._replies)) - 1] if self._replies else ""
+
+
 @dataclass(frozen=True, slots=True)
 class FixedTools:
-    """Tools that always find ``passages`` and always answer ``reply``, citing the first passage when there is one."""
+    """Tools that always find ``passages`` and always answer ``reply``, citing the first passage when there is one.
+
+    Its judge is always as sure as ``sure``. ``asked`` holds the queries that were searched and, last, the one answered.
+    """
 
     passages: tuple[Passage, ...] = ()
     reply: str = "It says so there [1]."
     k: int = 8
+    depth: int = 40
+    sure: float = 1.0
+    threshold: float = 0.5
     reranker: Reranker = field(default_factory=KeepOrder)
+    writer: Writer | None = None
+    words: Words = field(default_factory=CountedWords)
+    expansion: Expansion = field(default_factory=Expansion)
+    budget: Budget = field(default_factory=Budget)
+    asked: list[Query] = field(default_factory=list)
 
     @property
     def retriever(self) -> FixedTools:
+        return self
+
+    @property
+    def judge(self) -> FixedTools:
+        return self
+
+    @property
+    def gatherer(self) -> FixedTools:
         return self
 
     @property
@@ -113,12 +198,22 @@ class FixedTools:
         return self
 
     def retrieve(self, query: Query, k: int) -> list[Passage]:
+        self.asked.append(query)
         return list(self.passages[:k])
 
+    def confidence(self, query: Query, passages: Sequence[Passage]) -> float:
+        return self.sure
+
+    def gather(self, query: Query, passages: Sequence[Passage]) -> list[Passage]:
+        return list(passages)
+
     def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
-        for word in self.reply.split(" "):
-            yield Token(word if word == self.reply.split(" ")[0] else f" {word}")
-        return Answer(self.reply, _cited(passages[:1]), tuple(passages), "stop" if passages else "no_evidence")
+        self.asked.append(query)
+        citations = _cited(passages[:1])
+        for word in re.findall(r"\S+\s*|\s+", self.reply):
+            yield Token(word)
+            yield from (Cited(citation) for citation in citations if f"[{citation.marker}]" in word)
+        return Answer(self.reply, citations, tuple(passages), "stop" if passages else "no_evidence")
 
 
 def _cited(passages: Sequence[Passage]) -> tuple[Citation, ...]:
@@ -231,11 +326,14 @@ def check_edit(chunker: Chunker, before: Document, after: Document, share: float
 
 
 def check_flow(flow: Flow, tools: Tools, query: Query) -> Answer:
-    """Run a flow to its end, check the laws of events, and that it can be closed after every one of them."""
-    events = list(flow(tools, query))
+    """Run a flow to its end, check the laws of events, and that it can be closed after every one of them.
+
+    Tools that are a dataclass have their budget renewed for every run.
+    """
+    events = list(flow(_renewed(tools), query))
     answer = check_events(events)
     for count in range(len(events)):
-        running = flow(tools, query)
+        running = flow(_renewed(tools), query)
         for _ in range(count):
             next(running)
         if isinstance(running, Generator):
@@ -244,8 +342,18 @@ def check_flow(flow: Flow, tools: Tools, query: Query) -> Answer:
     return answer
 
 
+def _renewed(tools: Tools) -> Tools:
+    if not is_dataclass(tools) or isinstance(tools, type):
+        return tools
+    renewed: Any = replace(tools, budget=tools.budget.renewed())
+    return cast("Tools", renewed)
+
+
 def check_events(events: Iterable[Event]) -> Answer:
-    """Exactly one Done, at the end; Found before the first Token; Tokens that spell the answer; citations in Found."""
+    """Exactly one Done, at the end; Found before the first Token; Tokens that spell the answer; citations in Found.
+
+    A marker is Cited only when the Tokens have spelled it, and stands in the answer.
+    """
     seen = list(events)
     done = [event for event in seen if isinstance(event, Done)]
     assert len(done) == 1, f"A flow ends with exactly one Done; this one has {len(done)}."
@@ -257,11 +365,27 @@ def check_events(events: Iterable[Event]) -> Answer:
     spelled = "".join(event.text for event in seen if isinstance(event, Token))
     assert spelled == answer.text, f"The tokens spell {spelled[:60]!r}, the answer says {answer.text[:60]!r}."
     found = list(_found(seen))
+    _check_cited(seen, found)
     for citation in answer.citations:
         assert citation.passage in found, f"Citation {citation.marker} cites a passage that was not in Found."
         assert f"[{citation.marker}]" in answer.text, f"The answer has no marker [{citation.marker}]."
     assert answer.finish_reason in get_args(FinishReason), f"The finish reason {answer.finish_reason!r} is not known."
+    sure = answer.confidence
+    assert sure is None or 0 <= sure <= 1, f"The confidence {sure} is no probability."
+    waits = [event.position for event in seen if isinstance(event, Waiting)]
+    assert all(position >= 0 for position in waits), f"Nobody waits at the position {min(waits)}."
     return answer
+
+
+def _check_cited(events: Iterable[Event], found: Sequence[Passage]) -> None:
+    spelled = ""
+    for event in events:
+        if isinstance(event, Token):
+            spelled += event.text
+        elif isinstance(event, Cited):
+            marker = event.citation.marker
+            assert f"[{marker}]" in spelled, f"The marker [{marker}] was Cited before the Tokens spelled it."
+            assert event.citation.passage in found, f"Cited {marker} cites a passage that was not in Found."
 
 
 def _found(events: Iterable[Event]) -> Iterator[Passage]:

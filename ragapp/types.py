@@ -95,6 +95,22 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Some whole pages of a document: ``text`` begins at ``start`` of its text. ``headings`` begin in it, ``tables``
+    reach into it; their offsets are the document's.
+    """
+
+    start: int
+    text: str
+    headings: tuple[Heading, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A span of a document: ``document.text[start:end] == text``.
 

@@ -29,7 +29,7 @@ from ragapp.server.schemas import (
     UsageOut,
 )
 from ragapp.server.sse import ClientGone, EventStream, Start, frame, running
-from ragapp.types import Answer, Done, Event, Found, Query, Token, Turn
+from ragapp.types import Answer, Done, Event, Found, Query, Token, Turn, Waiting
 
 DEFAULT = "ragapp"
 
@@ -183,6 +183,8 @@ class Chunks:
             case Found(passages):
                 found = [PassageOut.of(passage).model_dump() for passage in passages]
                 return self._chunk({}, ragapp={"passages": found})
+            case Waiting(position) if position:
+                return self._chunk({}, ragapp={"waiting": position})
             case Done(answer):
                 return self._last(answer)
         return b""

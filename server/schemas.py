@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ragapp.shapes import answer_dict, citation_dict, passage_dict
 from ragapp.types import Answer, Box, Citation, Passage
 
 EXAMPLE_PASSAGE: dict[str, Any] = {
@@ -138,10 +139,6 @@ class BoxOut(BaseModel):
     x1: float
     y1: float
 
-    @classmethod
-    def of(cls, box: Box) -> BoxOut:
-        return cls(page=box.page, x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1)
-
 
 class PassageOut(BaseModel):
     model_config = _example(EXAMPLE_PASSAGE)
@@ -155,7 +152,7 @@ class PassageOut(BaseModel):
 
     @classmethod
     def of(cls, passage: Passage) -> PassageOut:
-        return cls(**_passage(passage))
+        return cls.model_validate(passage_dict(passage))
 
 
 class PassageWithBoxes(PassageOut):
@@ -163,7 +160,7 @@ class PassageWithBoxes(PassageOut):
 
     @classmethod
     def at(cls, passage: Passage, boxes: Sequence[Box]) -> PassageWithBoxes:
-        return cls(**_passage(passage), boxes=[BoxOut.of(box) for box in boxes])
+        return cls.model_validate(passage_dict(passage, boxes))
 
 
 class CitationOut(BaseModel):
@@ -179,15 +176,7 @@ class CitationOut(BaseModel):
 
     @classmethod
     def of(cls, citation: Citation) -> CitationOut:
-        return cls(
-            marker=citation.marker,
-            document=citation.passage.document,
-            page=citation.page,
-            label=citation.label,
-            quote=citation.quote,
-            state=citation.state,
-            boxes=[BoxOut.of(box) for box in citation.boxes],
-        )
+        return cls.model_validate(citation_dict(citation))
 
 
 class UnreadOut(BaseModel):
@@ -197,22 +186,28 @@ class UnreadOut(BaseModel):
     pages: list[int]
 
 
+class FigureOut(BaseModel):
+    """A number in the answer, ``content[start:end]``, that no cited passage bears out."""
+
+    text: str
+    start: int
+    end: int
+
+
 class Outcome(BaseModel):
-    """The end of an answer, in our words."""
+    """The end of an answer, in our words. ``confidence`` is the probability that the library holds the answer."""
 
     finish_reason: Literal["stop", "length", "no_evidence", "cancelled"]
     citations: list[CitationOut]
     timings: dict[str, float]
     unread: list[UnreadOut]
+    confidence: float | None
+    figures: list[FigureOut]
+    warnings: list[str]
 
     @classmethod
     def of(cls, answer: Answer) -> Outcome:
-        return cls(
-            finish_reason=answer.finish_reason,
-            citations=[CitationOut.of(citation) for citation in answer.citations],
-            timings=dict(answer.timings),
-            unread=[UnreadOut(document=name, pages=list(pages)) for name, pages in answer.unread.items()],
-        )
+        return cls.model_validate(answer_dict(answer))
 
 
 class OutcomeWithPassages(Outcome):
@@ -226,8 +221,7 @@ class UsageOut(BaseModel):
 
     @classmethod
     def of(cls, answer: Answer) -> UsageOut:
-        asked, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
-        return cls(prompt_tokens=asked, completion_tokens=written, total_tokens=asked + written)
+        return cls.model_validate(answer_dict(answer)["usage"])
 
 
 class MessageOut(BaseModel):
@@ -265,6 +259,9 @@ class ChatCompletion(BaseModel):
                 "citations": [EXAMPLE_CITATION],
                 "timings": {"search": 0.01, "first_token": 0.02, "total": 0.03},
                 "unread": [{"document": "Pump manual.pdf", "pages": [3, 4]}],
+                "confidence": 0.97,
+                "figures": [],
+                "warnings": [],
                 "passages": [EXAMPLE_PASSAGE],
             },
         }
@@ -298,7 +295,10 @@ class SearchResponse(BaseModel):
 
 
 class DocumentOut(BaseModel):
-    """``added`` is when it was ingested; ``pages_without_text`` is how many pages hold no letter or digit."""
+    """``added`` is when it was ingested; ``pages_without_text`` is how many pages hold no letter or digit.
+
+    ``pages_unread`` are the numbers of the pages that hold something which could not be read.
+    """
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -313,6 +313,7 @@ class DocumentOut(BaseModel):
                     "bytes": 1204112,
                     "pages_without_text": 1,
                     "added": "2026-01-31T12:00:00Z",
+                    "pages_unread": [17],
                 }
             ]
         },
@@ -326,6 +327,7 @@ class DocumentOut(BaseModel):
     bytes: int
     pages_without_text: int
     added: str
+    pages_unread: list[int]
 
 
 class DocumentList(BaseModel):
@@ -359,14 +361,3 @@ class ErrorResponse(BaseModel):
 
 class Health(BaseModel):
     status: Literal["ok", "ready", "warming"]
-
-
-def _passage(passage: Passage) -> dict[str, Any]:
-    return {
-        "document": passage.document,
-        "page": passage.chunk.page,
-        "label": passage.label,
-        "score": passage.score,
-        "text": passage.chunk.text,
-        "found_by": {name: RankOut(rank=r.rank, score=r.score) for name, r in passage.found_by.items()},
-    }

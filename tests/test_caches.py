@@ -445,7 +445,7 @@ def test_no_file_of_a_library_is_a_pickle(catalog: Catalog, vectors: VectorIndex
     assert len(heads) > 4
     assert [name for name, head in heads.items() if head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[1:]] == []
     assert {json.loads(path.read_text())["version"] for path in catalog.folder.rglob("mark.json")} == {
-        "bm25-1", f"vectors-2:{FINGERPRINT}",
+        "bm25-2", f"vectors-2:{FINGERPRINT}",
     }  # fmt: skip
 
 

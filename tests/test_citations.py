@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragapp.citations import cite_claims, cite_span, find, locate
+from ragapp.citations import Places, cite_claim, cite_span, find
 from ragapp.testing import document_of, passage_of
-from ragapp.types import Document
+from ragapp.text import collapse
+from ragapp.types import Document, Passage
 
 
 class Held:
@@ -29,6 +30,12 @@ class Held:
     def page_parts(self, document_id: str, start: int, end: int) -> list[tuple[int, int, int]]:
         pages = self.documents[document_id].pages
         return [(p.number, max(start, p.start), min(end, p.end)) for p in pages if p.start < end and p.end > start]
+
+    def around(self, document_id: str, start: int, end: int) -> None:
+        """Nothing is known of what lies around."""
+
+    def core(self, passage: Passage) -> Passage:
+        return passage
 
 
 DOCUMENT = document_of(
@@ -125,22 +132,143 @@ def test_white_space_makes_no_difference(pieces: list[str], places: list[int]) -
     assert (find(spaced, text) is None) == (find(text, text) is None)
 
 
-# -- locate ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("text", ["a well-\nknown fact", "a well-known fact"])
+def test_a_hyphen_at_a_lines_end_may_belong_to_the_word(text: str) -> None:
+    assert find("well-known", text) == (2, text.index(" fact"))
 
 
-def test_locate_looks_in_the_passage_then_in_the_document_then_gives_up() -> None:
-    here = locate("holds 42 litres", FIRST, LIBRARY)
-    assert (here.state, DOCUMENT.text[here.start : here.end]) == ("verified", "holds 42 litres")
-    there = locate("Nobody knows why.", FIRST, LIBRARY)
-    assert (there.state, DOCUMENT.text[there.start : there.end]) == ("elsewhere", "Nobody knows why.")
-    nowhere = locate("holds 43 litres", FIRST, LIBRARY)
-    assert (nowhere.state, nowhere.start) == ("not found", nowhere.end)
+# -- places ------------------------------------------------------------------------------------------------------------
+
+
+def located(claim: str, passage: Passage = FIRST, library: Held = LIBRARY) -> tuple[str, str]:
+    place = Places(library).locate(claim, passage)
+    return place.state, DOCUMENT.text[place.start : place.end]
+
+
+def test_a_claim_is_looked_up_in_the_passage_then_on_its_page_then_in_the_document() -> None:
+    half = passage_of(DOCUMENT, 0, DOCUMENT.text.index(" It is made"))
+    assert located("The tank holds 42 litres.") == ("verified", "The tank holds 42 litres")
+    assert located("It is made of steel.", half) == ("verified", "It is made of steel")
+    assert located("Nobody knows why.", half) == ("elsewhere", "Nobody knows why")
+    assert located("The tank holds 43 litres.", half) == ("not found", "")
 
 
 def test_offsets_of_a_passage_that_starts_late() -> None:
-    late = passage_of(DOCUMENT, DOCUMENT.pages[1].start)
-    place = locate("ten kilograms", late, LIBRARY)
-    assert DOCUMENT.text[place.start : place.end] == "ten kilograms"
+    assert located("weighs ten kilograms", passage_of(DOCUMENT, DOCUMENT.pages[1].start))[1] == "weighs ten kilograms"
+
+
+def test_what_was_not_found_leads_to_the_nearest_sentence() -> None:
+    place = Places(LIBRARY).locate("Anybody knows why.", WHOLE)
+    assert (place.state, place.start) == ("not found", DOCUMENT.text.index("Nobody knows"))
+
+
+@pytest.mark.parametrize(
+    ("claim", "state"),
+    [
+        ("They write “is made of steel”.", "verified"),
+        ("It says: “Nobody knows why.”", "elsewhere"),
+        ("The manual says that it “is made of steel”", "verified"),
+        ("文中写道：“最大功率为九千瓦”", "elsewhere"),
+        ("They write “is made of iron”.", "not found"),
+        ("They never write “is made of steel”.", "not found"),
+        ("It does not say “is made of steel”.", "not found"),
+        ("文中没有写道：“最大功率为九千瓦”", "not found"),
+        ("The engine “is made of steel”.", "not found"),
+        ("In 1998 they write “is made of steel”.", "not found"),
+        ("They write “s made of steel”.", "not found"),
+        ("They write “is made of stee”.", "not found"),
+        ("They write “is made of steel” and “is made of iron”.", "not found"),
+        ("The tank “holds 42 litres”.", "verified"),
+    ],
+)
+def test_words_between_quotation_marks_must_stand_there(claim: str, state: str) -> None:
+    assert located(claim)[0] == state
+
+
+def test_what_the_stored_pages_do_not_hold_is_not_verified() -> None:
+    class Changed(Held):
+        def words(self, document_id: str, start: int, end: int) -> str:
+            return super().words(document_id, start, end).replace("42", "43")
+
+        def text_of(self, document_id: str) -> str:
+            return super().text_of(document_id).replace("42", "43")
+
+    assert located("The tank holds 42 litres.", library=Changed(DOCUMENT))[0] == "not found"
+
+
+def test_a_document_that_is_gone_verifies_nothing() -> None:
+    class Gone(Held):
+        def text_of(self, document_id: str) -> str:
+            return ""
+
+        def page_at(self, document_id: str, offset: int) -> int:
+            return 0
+
+        def page_parts(self, document_id: str, start: int, end: int) -> list[tuple[int, int, int]]:
+            return []
+
+    library = Gone(DOCUMENT)
+    (citation,) = cite_claim("The tank holds 42 litres.", FIRST, 1, Places(library), library)
+    assert (citation.state, citation.page, citation.start) == ("not found", 1, citation.end)
+
+
+def test_a_document_is_read_whole_once_and_only_when_it_must_be() -> None:
+    class Counting(Held):
+        read = 0
+
+        def text_of(self, document_id: str) -> str:
+            Counting.read += 1
+            return super().text_of(document_id)
+
+        def words(self, document_id: str, start: int, end: int) -> str:
+            return self.documents[document_id].text[start:end]
+
+    places = Places(Counting(DOCUMENT))
+    places.locate("The tank holds 42 litres.", FIRST)
+    assert Counting.read == 0
+    assert [places.locate(claim, FIRST).state for claim in ("Nobody knows why", "Nobody knows", "It is red")] == [
+        "elsewhere", "elsewhere", "not found",
+    ]  # fmt: skip
+    assert Counting.read == 1
+
+
+def test_a_long_document_is_looked_through() -> None:
+    pages = [
+        f"On page {n} the valve number {n * 7} was checked by inspector Miller and found tight." for n in range(900)
+    ]
+    long = document_of(*pages)
+    first = passage_of(long, 0, long.pages[0].end)
+    place = Places(Held(long)).locate("On page 500 the valve number 3500 was checked.", first)
+    assert (place.state, long.text[place.start : place.end]) == (
+        "elsewhere", "On page 500 the valve number 3500 was checked",
+    )  # fmt: skip
+    assert Places(Held(long)).locate("On page 500 the valve number 3507 was checked.", first).state == "not found"
+
+
+# -- cite_claim --------------------------------------------------------------------------------------------------------
+
+
+def cited(claim: str, passage: Passage = WHOLE) -> list[tuple[str, str, int]]:
+    found = cite_claim(claim, passage, 4, Places(LIBRARY), LIBRARY)
+    assert all(c.marker == 4 and c.passage == passage for c in found)
+    for c in found:
+        assert (c.end > c.start) == (c.state != "not found")
+        assert c.state == "not found" or collapse(DOCUMENT.text[c.start : c.end]) == c.quote
+    return [(c.quote, c.state, c.page) for c in found]
+
+
+def test_words_over_a_page_border_are_cited_once_a_page() -> None:
+    claim = "It is made of steel and weighs ten kilograms."
+    assert cited(claim) == [
+        ("It is made of steel and", "verified", 1), ("weighs ten kilograms", "verified", 2),
+    ]  # fmt: skip
+    assert cited(claim, FIRST) == [
+        ("It is made of steel and", "verified", 1), ("weighs ten kilograms", "elsewhere", 2),
+    ]  # fmt: skip
+
+
+def test_what_was_not_found_is_shown_as_it_was_claimed() -> None:
+    assert cited("- Somebody knows why.") == [("Somebody knows why", "not found", 2)]
 
 
 # -- cite_span ---------------------------------------------------------------------------------------------------------
@@ -167,48 +295,3 @@ def test_words_that_the_library_does_not_hold_are_not_verified() -> None:
 
     (found,) = cite_span(WHOLE, 0, 25, 1, Changed(DOCUMENT))
     assert (found.state, found.start) == ("not found", found.end)
-
-
-# -- cite_claims -------------------------------------------------------------------------------------------------------
-
-
-def claims(text: str) -> list[tuple[int, str, str, int]]:
-    passages = [FIRST, passage_of(DOCUMENT, DOCUMENT.pages[1].start)]
-    return [(c.marker, c.quote, c.state, c.page) for c in cite_claims(text, passages, LIBRARY)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The tank holds 42 litres [1].", [(1, "The tank holds 42 litres", "verified", 1)]),
-        ("The tank holds 42 litres. [1]", [(1, "The tank holds 42 litres", "verified", 1)]),
-        ("Yes. The tank holds 42 litres.[1]", [(1, "The tank holds 42 litres", "verified", 1)]),
-        ("It holds 42 [1].", [(1, "It holds 42", "not found", 1)]),
-        ("They write “is made of steel” [1].", [(1, "is made of steel", "verified", 1)]),
-        ("Nobody knows why [1].", [(1, "Nobody knows why", "elsewhere", 2)]),
-        (
-            "weighs ten kilograms [2][1]",
-            [(2, "weighs ten kilograms", "verified", 2), (1, "weighs ten kilograms", "elsewhere", 2)],
-        ),
-        ("最大功率为九千瓦[2]。", [(2, "最大功率为九千瓦", "verified", 3)]),
-        ("One [1] and two [1].", [(1, "One", "not found", 1)]),
-        ("No such passage [3] or [0] or [x].", []),
-        ("[1]", [(1, "", "not found", 1)]),
-        ("", []),
-    ],
-)
-def test_claims(text: str, expected: list[tuple[int, str, str, int]]) -> None:
-    assert claims(text) == expected
-
-
-@given(st.text("ab .[]12“”\n。", max_size=60))
-def test_any_text_gives_each_marker_once_and_only_what_it_has(text: str) -> None:
-    found = cite_claims(text, [FIRST, WHOLE], LIBRARY)
-    assert len({c.marker for c in found}) == len(found)
-    assert all(f"[{c.marker}]" in text for c in found)
-    assert all((c.end > c.start) == (c.state != "not found") for c in found)
-
-
-@pytest.mark.parametrize("text", ["a well-\nknown fact", "a well-known fact"])
-def test_a_hyphen_at_a_lines_end_may_belong_to_the_word(text: str) -> None:
-    assert find("well-known", text) == (2, text.index(" fact"))

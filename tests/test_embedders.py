@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragapp import minilm
+from ragapp import embedders, minilm
 from ragapp.embedders import BuiltinEmbedder, HashingEmbedder, SentenceTransformerEmbedder
 from ragapp.errors import ConfigError, ModelError
 from ragapp.testing import TEXTS, check_embedder
@@ -92,6 +92,21 @@ def test_tokens_agree_too(builtin: BuiltinEmbedder, by_torch: BuiltinEmbedder) -
     for text, one, other in zip(texts, builtin.embed_tokens(texts), by_torch.embed_tokens(texts), strict=True):
         assert one.shape == other.shape == (len(builtin.spans(text)), 384)
         assert len(one) == 0 or (one * other).sum(axis=1).min() >= 0.99
+
+
+def test_token_vectors_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = BuiltinEmbedder("openvino")
+    first = embedder.embed_tokens(["the pump", "42 litres", "the pump"])
+    assert first[0] is first[2]
+    assert embedder.embed_tokens(["42 litres"])[0] is first[1]
+    with pytest.raises(ValueError, match="read-only"):
+        first[0][0] = 0
+    monkeypatch.setattr(embedders, "REMEMBERED_BYTES", first[1].nbytes)
+    embedder.embed_tokens(["42 litres"])
+    again = embedder.embed_tokens(["the pump"])[0]
+    assert again is not first[0]
+    assert (again * first[0]).sum(axis=1).min() >= 0.999
+    assert embedder.embed_tokens([]) == []
 
 
 def test_the_contract(builtin: BuiltinEmbedder) -> None:

@@ -67,7 +67,7 @@ def free_pages(folder: Path) -> int:
 def postings(folder: Path, word: str) -> int:
     """Chunks under a word in the published lexicon, those that are only marked as deleted among them."""
     (cache,) = (folder / "cache").glob("lexicon-*")
-    return int(tantivy.Index.open(str(cache)).searcher().doc_freq("text", word))
+    return int(tantivy.Index.open(str(cache)).searcher().doc_freq("words", word))
 
 
 def secrets() -> list[bytes]:

@@ -1,19 +1,21 @@
-"""Fusion, near-duplicates, filters, and what is said about who found what."""
+"""Fusion, near-duplicates, filters, routing, hypotheses, and what is said about who found what."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragapp.catalog import Catalog
 from ragapp.lexicon import Lexicon
-from ragapp.rerankers import KeepOrder, LateInteraction, scaled
 from ragapp.retrievers import (
+    LISTED,
     SAME_PAGE,
     Dense,
     Fusion,
@@ -22,12 +24,14 @@ from ragapp.retrievers import (
     Ranker,
     Scores,
     fusion,
+    is_list,
     is_same,
     min_max,
     reciprocal_rank,
 )  # fmt: skip
+from ragapp.routing import Router
 from ragapp.testing import document_of, passage_of
-from ragapp.types import Chunk, Passage, Query, Rank
+from ragapp.types import Chunk, Document, Query, Rank
 from ragapp.vectors import VectorIndex
 from tests.libraries import EMBEDDER, FINGERPRINT, open_catalog, put, row, vectors_of
 
@@ -91,8 +95,7 @@ def test_what_lies_below_the_depth_of_min_max_changes_nothing_above(
     cut = {name: scores[:depth] for name, scores in found.items()}
     longer = {name: scores[: depth + more] for name, scores in found.items()}
     short, long = dict(min_max(cut, HALF, depth)), dict(min_max(longer, HALF, depth))
-    flat = any(len(scores) and scores[0][1] == scores[-1][1] for scores in cut.values())
-    assert flat or short == {key: pytest.approx(long[key]) for key in short}
+    assert short == {key: pytest.approx(long[key]) for key in short}
 
 
 @given(FOUND, METHOD)
@@ -113,6 +116,7 @@ def test_fusion_in_numbers() -> None:
     expected = {1: 0.75 / 61, 2: 0.75 / 62 + 0.25 / 61, 3: 0.75 / 63, 4: 0.25 / 62}
     assert dict(reciprocal_rank(found, weights, 60)) == pytest.approx(expected)
     assert min_max({"dense": [(1, 0.4), (2, 0.4)]}, {"dense": 0.7}, 5) == [(1, 0.7), (2, 0.7)]
+    assert min_max({"dense": [(1, 0.4), (2, 0.4), (3, 0.1)]}, {"dense": 0.7}, 2) == [(1, 0.7), (2, 0.7), (3, 0)]
     assert min_max({"dense": [], "lexical": []}, {}, 5) == reciprocal_rank({}, {}, 60) == []
 
 
@@ -159,7 +163,7 @@ def test_is_same_knows_no_order(start: int, length: int, other: int, size: int) 
 class Fixed:
     scores: Scores
 
-    def rank(self, text: str, k: int) -> Scores:
+    def rank(self, query: Query, k: int) -> Scores:
         return self.scores[:k]
 
 
@@ -296,44 +300,299 @@ def test_where_in_an_empty_library(tmp_path: Path) -> None:
     catalog.close()
 
 
-# -- rerankers ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("focused", [True, False])
+def test_a_filter_changes_nothing_but_what_is_left_out(tmp_path: Path, focused: bool) -> None:
+    """Also where everything that fits lies far below what does not."""
+    with library(tmp_path) as catalog:
+        for number in range(60):
+            put(catalog, document_of(f"Apples and pears number {number}.", "Apples."), f"many/{number}.pdf")
+        put(catalog, document_of("Apples grow on old trees, by the wall of a garden.", "Nothing else."), "few/one.pdf")
+        lexicon = Lexicon(catalog)
+        dense = Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER, catalog if focused else None)
+        rankers: dict[str, Ranker] = {"dense": dense, "lexical": Lexical(lexicon)}
+        hybrid = Hybrid(catalog, rankers, fusion("minmax", 0.5, 0.5, 60, 100), 3)
+        found = hybrid.retrieve(Query("apples", where=("few/*",)), 5)
+        assert {p.document for p in found} == {"few/one.pdf"}
+        assert found[0].chunk.page == 1
+        both = ("lexical", "dense")
+        ranks = {name: dict(ranker.rank(Query("apples"), 1000)) for name, ranker in rankers.items()}
+        for passage in found:
+            for name in both:
+                if name in passage.found_by:
+                    assert passage.found_by[name].score == pytest.approx(ranks[name][passage.chunk.id], rel=1e-5)
+        assert [p.found_by["dense"].rank for p in found] == [1, 2]
+        lexicon.close()
 
 
-def passages() -> list[Passage]:
-    return [
-        passage_of(document_of(text), score=score) for text, score in [("Boats float", 0.9), ("Apples are red", 0.1)]
+def test_a_filter_does_not_search_everything(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Watched:
+        def rank(self, query: Query, k: int) -> Scores:
+            asked.append(k)
+            return [(key, 1.0 - key / 1000) for key in range(1, k + 1)]
+
+    with library(tmp_path) as catalog:
+        pages = [f"Page of words {number}" for number in range(400)]
+        put(catalog, document_of(*pages[:8]), "first.pdf")
+        put(catalog, document_of(*pages[8:]), "rest.pdf")
+        hybrid = Hybrid(catalog, {"dense": Watched()}, rrf(), 4)
+        assert [p.chunk.id for p in hybrid.retrieve(Query("q", where=("rest.pdf",)), 2)] == [9, 10]
+        assert max(asked) < 400
+        assert [p.chunk.id for p in hybrid.retrieve(Query("q", where=("first.pdf",)), 2)] == [1, 2]
+
+
+# -- what is searched --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def library(folder: Path) -> Iterator[Catalog]:
+    catalog = open_catalog(folder)
+    yield catalog
+    catalog.close()
+
+
+def store(catalog: Catalog, name: str, document: Document, header: str = "", heading: str = "") -> None:
+    """A chunk for every page, with header and heading."""
+    texts = [(page, document.text[page.start : page.end].rstrip()) for page in document.pages]
+    headings = (heading,) if heading else ()
+    chunks = [
+        Chunk(0, document.id, text, page.start, page.start + len(text), page.number, headings, header)
+        for page, text in texts
     ]
+    catalog.put(row(document, name), document, chunks, vectors_of(chunks), FINGERPRINT)
 
 
-def test_keep_order() -> None:
-    assert KeepOrder().rerank("apples", passages()) == passages()
+@contextmanager
+def words_only(catalog: Catalog, *, route: bool = True, depth: int = 40) -> Iterator[Hybrid]:
+    lexicon = Lexicon(catalog)
+    router = Router(catalog, lexicon) if route else None
+    yield Hybrid(catalog, {"lexical": Lexical(lexicon)}, fusion("minmax", 0.0, 0.0, 60, depth), depth, router)
+    lexicon.close()
 
 
-def test_late_interaction_reorders_and_says_so() -> None:
-    import numpy as np
-
-    class Letters:
-        """A token a word; the vector is the word's own."""
-
-        def embed_tokens(self, texts: list[str]) -> list[np.typing.NDArray[np.float32]]:
-            return [EMBEDDER.embed_documents(text.lower().split()) for text in texts]
-
-    late = LateInteraction(Letters(), weight=0.8)  # type: ignore[arg-type]
-    first, second = late.rerank("red apples", passages())
-    assert (first.chunk.text.strip(), first.score, second.score) == (
-        "Apples are red",
-        pytest.approx(0.8),
-        pytest.approx(0.2),
-    )
-    assert first.found_by["late"].rank == 1
-    assert late.rerank("red", []) == []
+def test_the_standalone_question_is_what_is_searched(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        put(catalog, document_of("Apples are red.", "Boats float."), "a.pdf")
+        lexicon = Lexicon(catalog)
+        dense = Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER)
+        asked, meant = Query("and boats?", standalone="are apples red"), Query("are apples red")
+        for ranker in (dense, Lexical(lexicon)):
+            assert ranker.rank(asked, 5) == ranker.rank(meant, 5)
+            assert ranker.rank(asked, 5)[0][0] == 1
+        lexicon.close()
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9))
-def test_scaled_is_between_0_and_1_and_keeps_the_order(values: list[float]) -> None:
-    import numpy as np
+def test_hypotheses_are_averaged_with_the_question(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        put(catalog, document_of("apples red", "boats float", "boats red"), "a.pdf")
+        dense = Dense(VectorIndex(catalog, FINGERPRINT), EMBEDDER)
+        plain = dict(dense.rank(Query("apples"), 3))
+        imagined = dict(dense.rank(Query("apples", hypotheses=("boats float", "boats")), 3))
+        rows = EMBEDDER.embed_documents(["apples", "boats float", "boats"])
+        mean = rows.mean(axis=0)
+        ids, vectors = catalog.chunk_vectors(FINGERPRINT)
+        expected = dict(zip(ids.tolist(), (vectors @ mean / np.linalg.norm(mean)).tolist(), strict=True))
+        assert imagined == pytest.approx(expected, abs=1e-5)
+        assert max(plain, key=lambda key: plain[key]) == 1
+        assert max(imagined, key=lambda key: imagined[key]) == 2
+        assert dict(dense.rank(Query("apples"), 3)) == plain
 
-    out = scaled(np.array(values))
-    assert out.min() >= 0
-    assert out.max() == 1
-    assert all(out[i] <= out[j] for i, a in enumerate(values) for j, b in enumerate(values) if a < b)
+
+# -- documents that a question names -----------------------------------------------------------------------------------
+
+REPORTS = {
+    "3M_2018_10K.pdf": "Net sales were 32 billion dollars in the year.",
+    "3M_2017_10K.pdf": "Net sales were 31 billion dollars in the year, and net sales rose: net sales.",
+    "Boeing_2018_10K.pdf": "Net sales, net sales and again net sales were 101 billion dollars.",
+    "星海科技_2023_年报.pdf": "公司的净销售额为三十亿元。",
+    "长江电力_2023_年报.pdf": "净销售额,净销售额:公司的净销售额为五十亿元。",
+}
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Iterator[Catalog]:
+    with library(tmp_path) as catalog:
+        for name, text in REPORTS.items():
+            header = name.rpartition(".")[0].replace("_", " ")
+            put(catalog, document_of(text, "Contents of another kind.", name=name), name, header)
+        yield catalog
+
+
+@pytest.mark.parametrize(
+    ("question", "document"),
+    [
+        ("What were the net sales of 3M in 2018?", "3M_2018_10K.pdf"),
+        ("net sales in 3m's FY2017 10-K", "3M_2017_10K.pdf"),
+        ("What were net sales in Boeing's 10-K of 2018?", "Boeing_2018_10K.pdf"),
+        ("星海科技2023年的净销售额是多少?", "星海科技_2023_年报.pdf"),
+        ("长江电力的净销售额是多少?", "长江电力_2023_年报.pdf"),
+    ],
+)
+def test_the_document_that_is_named_comes_first(reports: Catalog, question: str, document: str) -> None:
+    with words_only(reports) as hybrid:
+        first = hybrid.retrieve(Query(question), 3)[0]
+    assert first.document == document
+    assert first.chunk.page == 1
+    assert first.found_by["route"].rank == 1
+
+
+def test_without_the_name_nothing_is_routed(reports: Catalog) -> None:
+    with words_only(reports) as hybrid:
+        found = hybrid.retrieve(Query("What were net sales?"), 5)
+    assert found
+    assert not any("route" in passage.found_by for passage in found)
+    with words_only(reports, route=False) as bare:
+        assert bare.retrieve(Query("What were net sales?"), 5) == found
+
+
+def test_a_named_document_is_found_however_many_others_say_the_same(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        for number in range(50):
+            text = f"{'pressure ' * (number + 1)}{'and more ' * (50 - number)}{number} bar."
+            put(catalog, document_of(text), f"pump {number}.pdf")
+        text = "A long sentence about many other things says that pressure matters."
+        put(catalog, document_of(text), "zephyr manual.pdf")
+        question = Query("pressure, zephyr manual")
+        with words_only(catalog, route=False, depth=5) as bare:
+            assert "zephyr manual.pdf" not in {p.document for p in bare.retrieve(question, 2)}
+        with words_only(catalog, depth=5) as hybrid:
+            found = {k: [p.document for p in hybrid.retrieve(question, k)] for k in (1, 3, 8, 30)}
+        assert "zephyr manual.pdf" in found[8]
+        assert len(found[3]) == 3
+        assert found[30][:3] == found[3]
+        assert found[3][:1] == found[1]
+
+
+def test_what_is_named_more_clearly_gains_more(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        put(catalog, document_of("The pressure is nine bar."), "zephyr compact manual.pdf")
+        put(catalog, document_of("The pressure is ten bar."), "zephyr compact manual annex.pdf")
+        for number in range(4):
+            put(catalog, document_of(f"Other things {number}."), f"annex {number}.pdf")
+        question = Query("pressure, zephyr compact manual")
+        with words_only(catalog) as hybrid:
+            assert hybrid.router is not None
+            named = hybrid.router.named(question.sought)
+            found = [p for p in hybrid.retrieve(question, 5) if "route" in p.found_by]
+        gained = {p.document: p.found_by["route"].score for p in found}
+        assert gained == {p.document: pytest.approx(named[p.chunk.document_id]) for p in found}
+        assert gained["zephyr compact manual.pdf"] > gained["zephyr compact manual annex.pdf"] > 0
+
+
+def test_a_filter_beats_a_name(reports: Catalog) -> None:
+    with words_only(reports) as hybrid:
+        found = hybrid.retrieve(Query("net sales of 3M in 2018", where=("Boeing*",)), 5)
+    assert {p.document for p in found} == {"Boeing_2018_10K.pdf"}
+    assert not any("route" in p.found_by for p in found)
+
+
+def test_the_order_does_not_depend_on_k(reports: Catalog) -> None:
+    with words_only(reports, depth=2) as hybrid:
+        for question in ("net sales of 3M in 2018", "净销售额", "billion dollars of Boeing"):
+            longest = [p.chunk.id for p in hybrid.retrieve(Query(question), 8)]
+            for k in range(1, 8):
+                assert [p.chunk.id for p in hybrid.retrieve(Query(question), k)] == longest[:k]
+
+
+@pytest.mark.parametrize(
+    ("heading", "question"),
+    [("Cash flows", "What is said under Cash flows on the year?"), ("现金流量", "现金流量一节说了什么?")],
+)
+def test_a_section_that_is_named_comes_first(tmp_path: Path, heading: str, question: str) -> None:
+    text = "The year was good. 今年情况良好。"
+    with library(tmp_path) as catalog:
+        for number, other in enumerate(("Risks", "Outlook", heading, "Taxes")):
+            store(catalog, f"{number}.pdf", document_of(f"{text} {number}"), f"report › {other}", other)
+        with words_only(catalog) as hybrid:
+            assert hybrid.retrieve(Query(question), 1)[0].chunk.headings == (heading,)
+
+
+# -- words side by side ------------------------------------------------------------------------------------------------
+
+
+def test_words_that_stand_side_by_side_count_more(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        put(catalog, document_of("The valve of relief is a story.", "The relief valve is of a story."), "a.pdf")
+        put(catalog, document_of("Other things.", "More of them.", "And more.", "And yet more."), "b.pdf")
+        lexicon = Lexicon(catalog)
+        (first, high), (second, low) = lexicon.search("relief valve", 2)
+        assert (first, second) == (2, 1)
+        assert high > low
+        lexicon.close()
+
+
+def test_pairs_of_cjk_characters_overlap_and_count_once(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        put(catalog, document_of("现金流量", "流量,金流,现金"), "a.pdf")
+        put(catalog, document_of("其他", "更多", "内容", "文字"), "b.pdf")
+        lexicon = Lexicon(catalog)
+        (_, one), (_, two) = lexicon.search("现金流量", 2)
+        assert one == pytest.approx(two)
+        lexicon.close()
+
+
+def test_header_and_text_are_not_side_by_side(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        store(catalog, "a.pdf", document_of("valve is closed"), header="about relief")
+        store(catalog, "b.pdf", document_of("closed is valve"), header="about relief")
+        for number in range(5):
+            store(catalog, f"{number}.pdf", document_of(f"other {number}"))
+        lexicon = Lexicon(catalog)
+        (_, one), (_, two) = lexicon.search("relief valve", 2)
+        assert one == pytest.approx(two)
+        lexicon.close()
+
+
+def test_the_lexicon_looks_at_some_documents_with_the_same_scores(reports: Catalog) -> None:
+    lexicon = Lexicon(reports)
+    everything = lexicon.search("net sales billion", 50)
+    owner = reports.documents_of(key for key, _ in everything)
+    for document in set(owner.values()):
+        expected = [(key, pytest.approx(score)) for key, score in everything if owner[key] == document]
+        assert lexicon.search("net sales billion", 50, [document]) == expected
+    assert lexicon.search("net sales", 50, []) == []
+    assert lexicon.search("net sales", 1, sorted(set(owner.values()))) == everything[:1] or everything
+    lexicon.close()
+
+
+# -- lists of references and contents ----------------------------------------------------------------------------------
+
+
+def chunk(text: str, *headings: str) -> Chunk:
+    return Chunk(1, "d", text, 0, len(text), 1, headings)
+
+
+@pytest.mark.parametrize(
+    "headings",
+    [("References",), ("12. Normative References",), ("Notes", "12.1 Informative references"), ("参考文献",),
+     ("Table of Contents",), ("目录",), ("Bibliography",), ("IV. Index",)],
+)  # fmt: skip
+def test_lists_are_known_by_their_headings(headings: tuple[str, ...]) -> None:
+    assert is_list(chunk("Anything.", *headings))
+
+
+@pytest.mark.parametrize("heading", ["Reference conditions", "The references of our staff", "Indexing", "Content", ""])
+def test_other_headings_make_no_list(heading: str) -> None:
+    assert not is_list(chunk("Anything.", heading))
+
+
+def test_lists_of_contents_are_known_by_their_leaders() -> None:
+    lines = ["Introduction ........ 3", "Terms . . . . . . 5", "Framing …… 11", "Security ...12"]
+    assert is_list(chunk("\n".join(lines)))
+    assert is_list(chunk("\n".join([*lines, "page iv", "Draft"])))
+    assert not is_list(chunk("\n".join(lines[:2])))
+    assert not is_list(chunk("It took 3.\nThen 5\nand so on 7...\nand 1. 2. 3"))
+    assert not is_list(chunk("\n".join([*lines, *["A sentence of the text."] * 8])))
+
+
+def test_a_list_comes_after_what_it_lists(tmp_path: Path) -> None:
+    with library(tmp_path) as catalog:
+        store(catalog, "a.pdf", document_of("Pumps: safe working pressure. Pressure of pumps."), heading="References")
+        store(catalog, "b.pdf", document_of("The pressure is nine bar at all times."), heading="Operation")
+        store(catalog, "c.pdf", document_of("Boats float."), heading="Boats")
+        fuse = fusion("minmax", 1.0, 1.0, 60, 10)
+        ranked: Mapping[str, Ranker] = {"dense": Fixed([(1, 1.0), (2, 0.6), (3, 0.0)])}
+        first, second, _ = Hybrid(catalog, ranked, fuse, 10).retrieve(Query("q"), 3)
+        assert (first.document, second.document) == ("b.pdf", "a.pdf")
+        assert second.score == pytest.approx(LISTED)

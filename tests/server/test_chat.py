@@ -91,7 +91,15 @@ def test_the_frames_to_the_letter(playing: Running) -> None:
     }  # fmt: skip
     assert [f.get("ragapp") for f in got[:4]] == [None, {"passages": [passage]}, None, None]
     assert got[4]["ragapp"]["finish_reason"] == "length"
-    assert set(got[4]["ragapp"]) == {"finish_reason", "citations", "timings", "unread"}
+    assert set(got[4]["ragapp"]) == {
+        "finish_reason",
+        "citations",
+        "timings",
+        "unread",
+        "confidence",
+        "figures",
+        "warnings",
+    }
 
 
 def test_tokens_come_one_after_another(playing: Running) -> None:
@@ -164,11 +172,14 @@ def test_an_empty_question_is_refused(playing: Running, question: str) -> None:
     assert refused.json()["error"]["code"] == "invalid_question"
 
 
+FLOWS = ("linear", "conditional", "branching", "looping")
+
+
 def test_models(playing: Running, real: Running) -> None:
-    assert [model.id for model in playing.openai.models.list()] == ["ragapp", PLAY, "linear"]
+    assert [model.id for model in playing.openai.models.list()] == ["ragapp", PLAY, *FLOWS]
     listed = real.openai.models.list().data
     assert [(model.id, model.object, model.owned_by) for model in listed] == [
-        ("ragapp", "model", "ragapp"), ("linear", "model", "ragapp"),
+        (name, "model", "ragapp") for name in ("ragapp", *FLOWS)
     ]  # fmt: skip
     assert real.openai.models.retrieve("linear").id == "linear"
     with pytest.raises(openai.NotFoundError):
