@@ -110,9 +110,36 @@ def test_ask_streams_quotes_with_pages(library: Path) -> None:
     assert "[1] pump.pdf, page 1 (verified)" in done.stdout
 
 
+def test_a_saved_answer_is_the_same_when_it_is_asked_again(library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "answer.json"
+    first = ragapp("ask", "保修期是多久？", "--library", library, "--save-trace", file, "--json")
+    assert json.loads(first.stdout)["answer"] == json.loads(file.read_text("utf-8"))["answer"]["text"]
+    again = ragapp("replay", file, "--library", library, "--json")
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["same"] is True
+
+
+def test_why_a_page_is_found_or_not(library: Path) -> None:
+    document = json.loads(ragapp("list", "--library", library, "--json").stdout)[0]["document"]
+    told = json.loads(ragapp("why", "保修期是多久？", "--page", f"{document}:1", "--library", library, "--json").stdout)
+    assert (told["document"], told["page"]) == (document, 1)
+    wrong = ragapp("why", "How?", "--page", "nothing", "--library", library)
+    assert wrong.returncode == 2
+    assert "--page nothing names no page" in wrong.stderr
+
+
+def test_what_only_a_llama_can_write_is_refused_without_one(library: Path) -> None:
+    asked = ragapp("ask", "How long?", "--hyde", "on", "--library", library)
+    assert asked.returncode == 2
+    assert "needs a language model" in asked.stderr
+
+
 def test_ask_as_json_has_every_member(library: Path) -> None:
     answer = json.loads(ragapp("ask", "保修期是多久？", "--library", library, "--json").stdout)
-    assert set(answer) == {"answer", "citations", "passages", "finish_reason", "timings", "usage", "unread"}
+    assert set(answer) == {
+        "answer", "citations", "passages", "finish_reason", "timings", "usage", "unread", "confidence", "figures",
+        "warnings",
+    }  # fmt: skip
     first = answer["citations"][0]
     assert set(first) == {"marker", "document", "page", "label", "quote", "state", "boxes"}
     assert (first["document"], first["state"]) == ("手册/保修.pdf", "verified")

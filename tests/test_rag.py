@@ -192,7 +192,9 @@ def test_where_and_k(rag: Rag) -> None:
 def test_the_laws_of_events(rag: Rag, question: str) -> None:
     events = list(rag.stream(question))
     answer = check_events(events)
-    assert {"search", "rerank", "write", "first_token", "total"} <= answer.timings.keys()
+    last = "refuse" if answer.finish_reason == "no_evidence" else "write"
+    assert {"search", "rerank", "weigh", "gather", last, "first_token", "total"} <= answer.timings.keys()
+    assert (answer.finish_reason == "stop") == (question == QUESTION)
     assert all(seconds >= 0 for seconds in answer.timings.values())
     assert rag.ask(question).text == answer.text
 

@@ -445,8 +445,18 @@ def test_messages_that_no_server_takes(server: bad.BadServer) -> None:
 # -- waiting and leaving ---------------------------------------------------------------------------------------------
 
 
+BEFORE: set[threading.Thread] = set()  # a server of another test keeps its workers
+
+
+@pytest.fixture(autouse=True)
+def _those_of_other_tests() -> Iterator[None]:
+    BEFORE.update(threading.enumerate())
+    yield
+    BEFORE.clear()
+
+
 def workers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ragapp-")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ragapp-") and thread not in BEFORE]
 
 
 @pytest.mark.parametrize("head", [False, True])

@@ -43,5 +43,5 @@ def test_documents(real: Running) -> None:
     (document,) = listed["data"]
     assert (document["document"], document["pages"], document["pages_without_text"]) == ("pump.pdf", 2, 0)
     assert set(document) == {
-        "document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added"
+        "document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added", "pages_unread"
     }  # fmt: skip
