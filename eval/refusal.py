@@ -285,7 +285,7 @@ def _both(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ragapp.eval.refusal", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("library", type=Path, help="folder of the library")
+    parser.add_argument("folder", type=Path, metavar="LIBRARY", help="folder of the library")
     parser.add_argument("answerable", type=Path, help='questions that it answers, a line each: {"id", "question"}')
     parser.add_argument("unanswerable", type=Path, nargs="?", help="questions that it does not answer")
     parser.add_argument("--fit", type=Path, metavar="FILE", help="write a calibration for [answer] calibration")
@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     answerable = questions_of(given.answerable)
     unanswerable = questions_of(given.unanswerable) if given.unanswerable else []
-    with Rag.open(given.library, create=False) as rag:
+    with Rag.open(given.folder, create=False) as rag:
         reports = {"measured": measure(rag, answerable, unanswerable)}
         if given.fit:
             reports["fitted"] = calibrate(rag, answerable, unanswerable, given.fit)
