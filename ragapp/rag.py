@@ -1,4 +1,4 @@
-"""The hall: the one place where names become objects, and the façade that every door uses."""
+"""The façade that every door uses: a library opened, filled and asked. Its parts are made in parts.py."""
 
 from __future__ import annotations
 
