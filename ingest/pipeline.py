@@ -1,7 +1,8 @@
 """The way in: plan, read in processes of their own, chunk, embed what is new, one transaction a document.
 
 Reading, embedding and writing go on at the same time. A kill at any point leaves the documents that were finished, the
-vectors of a large one that was not, and the pages that OCR had read; the next run goes on from there.
+vectors of a large one that was not, and the pages that OCR had read; the next run goes on from there. A run that is
+cancelled ends in good order: documents that are through stay, of the others nothing is left.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +25,15 @@ from ragapp.errors import ReadError
 from ragapp.ingest.plan import Plan, plan
 from ragapp.ingest.pool import Pool
 from ragapp.ingest.reading import ReadingProcess, Settings
-from ragapp.ingest.report import Failure, Notice, Progress, Report, page_ranges
+from ragapp.ingest.report import Failure, Notice, Outcome, Progress, Report, page_ranges
 from ragapp.ingest.scan import Found, Source, path_of
 from ragapp.ingest.writer import Writer
 from ragapp.ports import Chunker, Embedder
 from ragapp.types import Chunk, Document
 
-EMBED_AT_ONCE = 384  # chunks between two reports of progress; long enough that sorting by length pays
+EMBED_AT_ONCE = 384  # chunks that are sorted by length together; long enough that sorting pays
+STEP_S = 0.2  # the embedder is given as many of them as take so long: a run must be stoppable between two calls
+LOOK_S = 0.1  # between two looks whether a run that waits was cancelled
 KEEP_FROM = 1000  # new chunks of a document from which on its vectors are stored ahead of it
 READ_HINT = (
     "Install tesseract (tesseract-ocr, with tesseract-ocr-chi-sim for Chinese) or `pip install 'ragapp[ocr]'`, "
@@ -46,6 +52,8 @@ class _Read:
     vectors: Vectors = field(default_factory=dict)
     embedded: int = 0
 
+
+Cancelled = Callable[[], bool]
 
 _Result = _Read | str | ReadError  # a document, the id of one that is stored already, or why there is none
 
@@ -69,17 +77,30 @@ class Pipeline:
         progress: Callable[[Progress], None] = lambda _: None,
         *,
         dry_run: bool = False,
+        on_file: Callable[[Outcome], None] = lambda _: None,
+        cancelled: Cancelled = lambda: False,
     ) -> Report:
-        """Ingest what was found; a file that cannot be read is reported. ``dry_run`` only counts what would be done."""
+        """Ingest what was found; a file that cannot be read is reported. ``dry_run`` only counts what would be done.
+
+        ``on_file`` is told when a file is begun, and what has become of it; from several threads, by one at a time.
+        ``cancelled`` is asked between files, pages and calls of the embedder, in the thread that called; once it is
+        true the run ends, and the report says what was done.
+        """
         started = time.perf_counter()
         report = Report(others=found.others, failed=[Failure(path, f"{path} {why}.") for path, why in found.failed])
-        todo = plan(found.sources, self.catalog.files(), self.again)
+        files = self.catalog.files()
+        todo = plan(found.sources, files, self.again)
         report.kept = len(todo.keep)
         if dry_run:
             report.changed = len(todo.known)
             report.added = len(todo.read) - report.changed
-        elif todo.read:
-            _Run(self, todo, passwords, report, progress).go()
+        else:
+            for failure in report.failed:
+                on_file(Outcome(failure.path, "failed", failure=failure))
+            for source in todo.keep:
+                on_file(Outcome(str(source.path), "kept", files[source.uri].document_id))
+            if todo.read:
+                _Run(self, todo, passwords, report, progress, on_file=on_file, cancelled=cancelled).go()
         report.seconds = round(time.perf_counter() - started, 3)
         return report
 
@@ -94,13 +115,18 @@ class _Run:
         passwords: Sequence[str],
         report: Report,
         progress: Callable[[Progress], None],
+        *,
+        on_file: Callable[[Outcome], None],
+        cancelled: Cancelled,
     ) -> None:
         self._pipeline = pipeline
         self._catalog = pipeline.catalog
         self._todo = todo
         self._passwords = passwords
         self._report = report
-        self._counter = _Counter(todo.read, progress)
+        self._counter = _Counter(todo.read, progress, on_file)
+        self._cancelled = cancelled
+        self._pace = _Pace()
         self._again = set(pipeline.again)
         self._warming: Future[object] | None = None
         self._warm_lock = threading.Lock()
@@ -121,10 +147,12 @@ class _Run:
             sources,
             self._pipeline.settings,
             self._pipeline.workers,
+            self._cancelled,
         )
         with Writer() as writer, pool.open():
             for batch in _batches(pool):
-                self._embed(batch)
+                if not self._embed(batch):
+                    break
                 for source, result in batch:
                     writer.put(lambda source=source, result=result: self._finish(source, result, late))  # type: ignore[misc]
         return late
@@ -132,6 +160,7 @@ class _Run:
     # -- in the reading threads ----------------------------------------------------------------------------------
 
     def _read(self, process: ReadingProcess, source: Source, *, trust: bool) -> _Result:
+        self._counter.outcome(source, "reading")
         try:
             with source.path.open("rb") as file:
                 document_id = hashlib.file_digest(file, "sha256").hexdigest()
@@ -163,8 +192,11 @@ class _Run:
 
     # -- in the thread that called -------------------------------------------------------------------------------
 
-    def _embed(self, batch: Sequence[tuple[Source, _Result]]) -> None:
-        """Give the documents of a batch the vectors of those texts that have none yet, all of them together."""
+    def _embed(self, batch: Sequence[tuple[Source, _Result]]) -> bool:
+        """Give the documents of a batch the vectors of those texts that have none yet, all of them together.
+
+        False when the run was cancelled before they had them.
+        """
         wanted: dict[bytes, tuple[str, _Read, Source]] = {}
         for source, read in batch:
             if isinstance(read, _Read):
@@ -174,17 +206,17 @@ class _Run:
                 read.embedded = len(new)
                 wanted.update({key: (texts[key], read, source) for key in new})
         keys = list(wanted)
-        if keys and self._warming is not None:
-            self._warming.result()
+        if keys and not self._is_warm():
+            return False
         for at in range(0, len(keys), EMBED_AT_ONCE):
             part = keys[at : at + EMBED_AT_ONCE]
             _, read, source = wanted[part[0]]
             pages = len(read.document.pages)
-            done = int(pages * at / len(keys)) if len(batch) == 1 else 0
-            self._counter.tell(source.name, "embed", done, pages)
-            rows = np.asarray(
-                self._pipeline.embedder.embed_documents([wanted[key][0] for key in part]), dtype=np.float32
-            )
+            share = pages / len(keys) if len(batch) == 1 else 0
+            tell = partial(self._tell_embedded, source.name, pages, share, at)
+            rows = self._rows([wanted[key][0] for key in part], tell)
+            if rows is None:
+                return False
             large: Vectors = {}
             for key, row in zip(part, rows, strict=True):
                 owner = wanted[key][1]
@@ -192,6 +224,43 @@ class _Run:
             if large:
                 # At once: a document this large need not be embedded again from its start after a kill.
                 self._catalog.keep_vectors(large, self._pipeline.fingerprint)
+        return not self._cancelled()
+
+    def _tell_embedded(self, name: str, pages: int, share: float, before: int, done: int) -> None:
+        self._counter.tell(name, "embed", int(share * (before + done)), pages)
+
+    def _is_warm(self) -> bool:
+        """Wait for the model; False when the run was cancelled meanwhile. Raises what its loading has raised."""
+        assert self._warming is not None
+        while not self._cancelled():
+            try:
+                self._warming.result(LOOK_S)
+            except NotYet:
+                # The loading may have failed with an error of this kind itself.
+                if self._warming.done():
+                    raise
+            else:
+                return True
+        return False
+
+    def _rows(self, texts: Sequence[str], tell: Callable[[int], None]) -> NDArray[np.float32] | None:
+        """The vectors of texts, made in steps of like length; None when the run was cancelled between two of them.
+
+        ``tell`` is told before each step how many texts are done.
+        """
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+        made: list[NDArray[np.float32]] = []
+        at = 0
+        while at < len(order):
+            if self._cancelled():
+                return None
+            tell(at)
+            step = order[at : at + self._pace.size]
+            with self._pace.measured(len(step)):
+                rows = self._pipeline.embedder.embed_documents([texts[i] for i in step])
+            made.append(np.asarray(rows, dtype=np.float32))
+            at += len(step)
+        return np.concatenate(made)[np.argsort(order)]
 
     # -- in the writing thread -----------------------------------------------------------------------------------
 
@@ -203,10 +272,13 @@ class _Run:
         if isinstance(result, ReadError) and source.uri in self._todo.unchanged:
             # Only tried again, for its unread pages, and not to be read now (without its password, say): as it was.
             self._report.kept += 1
+            self._counter.outcome(source, "kept")
         elif isinstance(result, ReadError):
             stays = " What was read of it before stays in the library." if known else ""
             hint = f"{result.hint}{stays}".strip()
-            self._report.failed.append(Failure(str(source.path), result.message, hint))
+            failure = Failure(str(source.path), result.message, hint, result.needs_password)
+            self._report.failed.append(failure)
+            self._counter.outcome(source, "failed", failure=failure)
         else:
             self._store(source, result, known)
         self._counter.file_done(source)
@@ -217,7 +289,7 @@ class _Run:
         row = FileRow(source.uri, source.name, document_id, source.bytes, source.mtime_ns)
         renew = isinstance(result, _Read) and document_id in self._again
         if self._catalog.has_document(document_id) and not renew:
-            self._alias(row, known)
+            self._alias(source, row, known)
             return
         assert isinstance(result, _Read)
         self._again.discard(document_id)
@@ -229,14 +301,14 @@ class _Run:
         warning = unread_warning(document)
         if warning:
             report.warnings.append(Notice(str(source.path), warning))
-        self._count(known)
+        self._count(source, document_id, known, warning)
         report.pages += len(document.pages)
         report.chunks += len(result.chunks)
         report.embedded += result.embedded
         report.pages_by_ocr += sum(page.read_by == "ocr" for page in document.pages)
         self._counter.pages_done += len(document.pages)
 
-    def _alias(self, row: FileRow, known: bool) -> None:
+    def _alias(self, source: Source, row: FileRow, known: bool) -> None:
         """Let a file stand for a document that is there: a copy, a file that was moved, or one only touched."""
         files = self._catalog.files_of(row.document_id)
         moved = [file.uri for file in files if file.uri != row.uri and is_gone(file.uri)]
@@ -245,21 +317,48 @@ class _Run:
             self._catalog.drop(moved)
         if any(file.uri == row.uri for file in files):
             self._report.kept += 1
+            self._counter.outcome(source, "kept", row.document_id)
         else:
-            self._count(known or bool(moved))
+            self._count(source, row.document_id, known or bool(moved))
 
-    def _count(self, known: bool) -> None:
+    def _count(self, source: Source, document_id: str, known: bool, warning: str = "") -> None:
         if known:
             self._report.changed += 1
         else:
             self._report.added += 1
+        self._counter.outcome(source, "changed" if known else "added", document_id, warning=warning)
+
+
+class _Pace:
+    """How many texts the embedder is given at a time: as many as take about STEP_S seconds."""
+
+    LEAST, MOST = 16, EMBED_AT_ONCE
+
+    def __init__(self) -> None:
+        self.size = 64
+
+    @contextmanager
+    def measured(self, texts: int) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - started
+        if texts == self.size:
+            # At most twice or half of what it was: one slow call says little.
+            fit = texts * STEP_S / max(seconds, 1e-6)
+            self.size = int(min(max(fit, texts / 2, self.LEAST), texts * 2, self.MOST))
 
 
 class _Counter:
-    """Tells the progress; called from every thread of a run, telling from one at a time."""
+    """Tells the progress, and what became of files; called from every thread of a run, telling from one at a time."""
 
-    def __init__(self, sources: Sequence[Source], progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        progress: Callable[[Progress], None],
+        on_file: Callable[[Outcome], None],
+    ) -> None:
         self._progress = progress
+        self._on_file = on_file
         self._lock = threading.Lock()
         self._files = len(sources)
         self._bytes = sum(source.bytes for source in sources)
@@ -274,6 +373,18 @@ class _Counter:
                 Progress(file, stage, self._files_done, self._files, pages, of_pages, self.pages_done,
                          self._bytes_done, self._bytes, seconds)
             )  # fmt: skip
+
+    def outcome(
+        self,
+        source: Source,
+        state: str,
+        document_id: str | None = None,
+        *,
+        failure: Failure | None = None,
+        warning: str = "",
+    ) -> None:
+        with self._lock:
+            self._on_file(Outcome(str(source.path), state, document_id, failure, warning))
 
     def file_done(self, source: Source) -> None:
         self._files_done += 1

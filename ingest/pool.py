@@ -21,7 +21,8 @@ class Pool(Generic[Item]):
     """Results of ``read(process, source)`` for all sources, in the order in which they are ready.
 
     One worker is started at first; another one each time that ``take`` has to wait, up to ``workers``: PDFs with text
-    are read faster than they are embedded, scans and office files are not.
+    are read faster than they are embedded, scans and office files are not. There are no more results once
+    ``cancelled()`` is true, which is asked by the thread that takes.
     """
 
     def __init__(
@@ -30,9 +31,11 @@ class Pool(Generic[Item]):
         sources: Sequence[Source],
         settings: Settings,
         workers: int,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self._read = read
         self._settings = settings
+        self._cancelled = cancelled
         self._todo: queue.SimpleQueue[Source] = queue.SimpleQueue()
         for source in sources:
             self._todo.put(source)
@@ -57,26 +60,28 @@ class Pool(Generic[Item]):
 
     def take(self, *, wait: bool) -> tuple[Source, Item] | None:
         """The next result; None when there are no more, or none yet and ``wait`` is false."""
-        if not self._left:
+        if not self._left or self._cancelled():
             return None
+        found: tuple[Source, Item] | BaseException | None
         try:
             found = self._ready.get_nowait()
         except queue.Empty:
-            if not wait:
-                return None
-            found = self._wait()
+            found = self._wait() if wait else None
+        if found is None:
+            return None
         if isinstance(found, BaseException):
             raise found
         self._left -= 1
         return found
 
-    def _wait(self) -> tuple[Source, Item] | BaseException:
-        while True:
+    def _wait(self) -> tuple[Source, Item] | BaseException | None:
+        while not self._cancelled():
             try:
                 return self._ready.get(timeout=HUNGER)
             except queue.Empty:
                 if len(self._running) < self._workers and not self._todo.empty():
                     self._start_worker()
+        return None
 
     def _start_worker(self) -> None:
         process = ReadingProcess(self._settings)

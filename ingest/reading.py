@@ -102,7 +102,7 @@ class ReadingProcess:
             if "document" in frame:
                 return _document(frame["document"])
             if "error" in frame:
-                raise ReadError(frame["error"], frame["hint"])
+                raise ReadError(frame["error"], frame["hint"], needs_password=frame.get("needs_password", False))
             is_ocr = frame["stage"] == "ocr"
             # The engine keeps the limit of OCR by itself, at the cost of one page; this one would cost the file.
             patience = 2 * self._settings.ocr_seconds_per_page if is_ocr else self._settings.seconds_per_page

@@ -10,11 +10,15 @@ from ragapp.erasure import Receipt
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that was not read, and why; ``hint`` says what can be done, and whether an older reading stays."""
+    """A file that was not read, and why; ``hint`` says what can be done, and whether an older reading stays.
+
+    ``needs_password``: the right password would open it.
+    """
 
     path: str
     error: str
     hint: str = ""
+    needs_password: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,21 @@ class Notice:
 
     path: str
     warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of one file, told while a run goes on: it is being read ("reading"), or it is through.
+
+    ``path`` is the file as it was found, ``document_id`` what it stands for when it is in the library ("added",
+    "changed", "kept"), ``failure`` why it is not ("failed"), ``warning`` what users must know of it.
+    """
+
+    path: str
+    state: str
+    document_id: str | None = None
+    failure: Failure | None = None
+    warning: str = ""
 
 
 @dataclass(slots=True)

@@ -34,9 +34,10 @@ class Found:
     others: int = 0
 
 
-def scan(paths: Iterable[Path]) -> Found:
+def scan(paths: Iterable[Path], below: Path | None = None) -> Found:
     """All files that can be read at and below the paths, sorted by name; hidden folders and files, and the
-    lock files of office programs, are passed over."""
+    lock files of office programs, are passed over. Files are named by their path below the folder that was named, or
+    ``below`` another one, in which all of them must lie."""
     found = Found()
     seen: set[str] = set()
     for path in paths:
@@ -49,9 +50,9 @@ def scan(paths: Iterable[Path]) -> Found:
         else:
             if stat.S_ISDIR(mode):
                 for file in _files(path, found):
-                    _take(file, PurePosixPath(*file.relative_to(path).parts).as_posix(), found, seen)
+                    _take(file, _name(file, below or path), found, seen)
             else:
-                _take(path, path.name, found, seen, named=True)
+                _take(path, _name(path, below or path.parent), found, seen, named=True)
     found.sources.sort(key=lambda source: (source.name, source.uri))
     return found
 
@@ -69,6 +70,10 @@ def path_of(uri: str) -> Path:
     """The file behind a source's uri, byte for byte: a name need not be UTF-8."""
     path = urlparse(uri).path
     return Path(url2pathname(path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(path)))
+
+
+def _name(path: Path, folder: Path) -> str:
+    return PurePosixPath(*path.relative_to(folder).parts).as_posix()
 
 
 def _files(root: Path, found: Found) -> Iterator[Path]:

@@ -2,8 +2,8 @@
 
 In: ``{"path", "passwords", "have"}``, the last with pages that an interrupted run had recognised. Out, each as a length
 line and a body: ``{"stage", "page", "of"}`` after every page, with ``"draft"`` when OCR made something worth keeping,
-then ``{"document"}`` or ``{"error", "hint"}``. It ends when its input ends, in the middle of a file if need be, so it
-never outlives who started it.
+then ``{"document"}`` or ``{"error", "hint", "needs_password"}``. It ends when its input ends, in the middle of a file
+if need be, so it never outlives who started it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def main() -> None:
         try:
             _send(out, {"document": asdict(job.read(order))})
         except RagappError as error:
-            _send(out, {"error": error.message, "hint": error.hint})
+            locked = getattr(error, "needs_password", False)
+            _send(out, {"error": error.message, "hint": error.hint, "needs_password": locked})
         except MemoryError:
             _send(out, {"error": f"{Path(order['path']).name} needs more memory than it may take.",
                         "hint": "Raise [ingest] memory_mb."})  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ragapp.prompts import Prompts
 
+EMPTY = "The model wrote nothing that could be shown."
 _ROLES = {"human": "user", "ai": "assistant"}
 _NOT_A_LETTER = re.compile(r"\W+")
 
@@ -56,7 +57,8 @@ class ChatAnswerer:
         messages, kept = pack(self.prompts, query, passages, room, self.count, core=self.stored.core)
         asked = self.count(messages)
         shown = [{"role": _role(message), "content": str(message.text)} for message in messages]
-        detail = {"tokens": asked, "passages": len(kept), "messages": shown}
+        cut = [number for number in range(1, len(passages) + 1) if number not in kept]
+        detail = {"tokens": asked, "passages": len(kept), "cut": cut, "messages": shown}
         yield Step("prompt", time.perf_counter() - started, detail)
 
         # Of a passage that did not fit the prompt may hold a part; what is cited is the passage that was found.
@@ -84,7 +86,8 @@ class ChatAnswerer:
             return Answer(no_answer(query.text), (), tuple(passages), "no_evidence", told.usage)
         if not citations and _says_nothing_is_there(text):
             reason = "no_evidence"
-        return Answer(text, citations, tuple(passages), reason, told.usage, figures=tuple(resolver.figures))
+        figures, warnings = tuple(resolver.figures), () if text.strip() else (EMPTY,)
+        return Answer(text, citations, tuple(passages), reason, told.usage, figures=figures, warnings=warnings)
 
     def _options(self, query: Query) -> dict[str, object]:
         """What the model is told beside its messages: wishes of the question, and what is left of its tokens."""

@@ -18,7 +18,6 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.documents import Document as LCDocument
 from langchain_core.embeddings import Embeddings
-from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import BaseRetriever
 from numpy.typing import NDArray
 from pydantic import ConfigDict
@@ -175,11 +174,6 @@ def from_langchain(part: Any) -> Any:
         (BaseDocumentCompressor, CompressorReranker),
     )
     return next((wrap(part) for kind, wrap in wrappers if isinstance(part, kind)), part)
-
-
-def estimated_tokens(messages: Sequence[BaseMessage]) -> int:
-    """Tokens of messages for a model whose tokenizer is not at hand, erring on the high side."""
-    return sum(8 + sum(1 for _ in _PIECE.finditer(str(message.text))) for message in messages)
 
 
 def _first_line(error: Exception) -> str:

@@ -330,6 +330,30 @@ class Catalog(Store):
         with self.snapshot(), self._reading() as db:
             return [(page_of(row), row[3]) for row in self._page_rows(db, document_id, start, end)]
 
+    def document_id(self, document: str) -> str | None:
+        """The id of a document, given that or the name of one of its files; None when there is none."""
+        with self._reading() as db:
+            if db.execute("SELECT 1 FROM documents WHERE id = ?", (document,)).fetchone():
+                return document
+            row = self._one(db, "files", "name = ?", document)
+            return None if row is None else str(row[2])
+
+    def page(self, document_id: str, number: int) -> tuple[Page, str] | None:
+        """A page by its number, with its text; None where there is none."""
+        with self._reading() as db:
+            row = self._one(db, "pages", "document_id = ? AND number = ?", document_id, number)
+            return None if row is None else (page_of(row), row[3])
+
+    def page_texts(self, document_id: str) -> list[tuple[Page, str]]:
+        """All pages of a document with their texts, without their ways back to the file, which take long to unpack."""
+        with self.snapshot(), self._reading() as db:
+            document = self._one(db, "documents", "id = ?", document_id)
+            query = "SELECT * FROM pages WHERE document_id = ? ORDER BY number"
+            rows = list(self._checked("pages", db.execute(query, (document_id,))))
+            if document is not None and len(rows) != document[6]:
+                raise self._damaged(f"a page of the document {document[1]!r} is missing")
+        return [(page_of((*row[:7], None)), row[3]) for row in rows]
+
     def excerpt(self, document_id: str, start: int, end: int) -> Excerpt | None:
         """The pages that a span touches as one text, with the headings and tables there; None for a document, or a
         place in one, that does not exist. No other page is read, however long the document is."""
@@ -428,6 +452,11 @@ class Catalog(Store):
                     raise self._damaged(f"the document of {file[1]} is gone")
                 found[file[2]].append(file[1])
         return {key: tuple(names) for key, names in found.items()}
+
+    def media_types(self) -> dict[str, str]:
+        """What kind each document is of, by id."""
+        with self._reading() as db:
+            return {row[0]: row[2] for row in self._checked("documents", db.execute("SELECT * FROM documents"))}
 
     def chunk_ids_of(self, documents: Iterable[str]) -> list[int]:
         """The ids of all chunks of some documents, ascending."""

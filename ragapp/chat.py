@@ -1,10 +1,10 @@
-"""The local language model as a LangChain chat model, and by its side the scripted double for tests.
+"""The local language model as a LangChain chat model.
 
 ``LlamaChat`` runs any Hugging Face causal language model with a chat template, from a folder or a hub id. A thread
 writes (``decoding.py``), streams read, and between them is a queue (``queueing.py``). Importing this module loads
 neither torch nor transformers; the weights are loaded by the first request, once.
 
-Not covered: tool calls and pictures. Servers reached over HTTP: ``remote.py``.
+Not covered: tool calls and pictures. Other models: ``models.py``.
 """
 
 from __future__ import annotations
@@ -39,37 +39,33 @@ def _set_environment() -> bool:
 _MAY_GO_ONLINE = _set_environment()  # before langchain_core is imported, which reads some of it at import
 
 from langchain_core.callbacks import CallbackManagerForLLMRun  # noqa: E402
-from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream  # noqa: E402
 from langchain_core.messages import BaseMessage, HumanMessage  # noqa: E402
-from langchain_core.outputs import ChatGenerationChunk, ChatResult  # noqa: E402
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError  # noqa: E402
+from langchain_core.outputs import ChatGenerationChunk  # noqa: E402
+from pydantic import ConfigDict, Field, PrivateAttr  # noqa: E402
 
 from ragapp import loading, modelfiles  # noqa: E402
-from ragapp.chunks import last_piece, piece, role, tell, waiting_piece  # noqa: E402
-from ragapp.errors import ConfigError, ContextTooLong, ModelError  # noqa: E402
+from ragapp.chunks import StreamedChat, last_piece, piece, refusals, tell, turns_of, waiting_piece  # noqa: E402
+from ragapp.errors import ContextTooLong, ModelError  # noqa: E402
+from ragapp.llama import FAMILIES  # noqa: E402
 from ragapp.queueing import Line, Request  # noqa: E402
 from ragapp.sampling import Options  # noqa: E402
 from ragapp.scripted import ScriptedChat  # noqa: E402
-from ragapp.streaming import Stops, Text  # noqa: E402
+from ragapp.streaming import Text  # noqa: E402
 
 if TYPE_CHECKING:
     from ragapp.decoding import Batch, OneByOne
 
-__all__ = ["LlamaChat", "ScriptedChat", "resolve"]
-
-# The other chat models share these; their names here are older than the files they live in.
-_Options, _Stops, _last_piece, _piece, _role, _tell = Options, Stops, last_piece, piece, role, tell
-FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # config.json's model_type: see llama.py
+__all__ = ["LlamaChat", "ScriptedChat"]
 
 _BEAT_S = 0.5  # how long a reader waits before it looks whether the model still lives
 
 
-class LlamaChat(BaseChatModel):
+class LlamaChat(StreamedChat):
     """A causal language model on this machine; ``model`` is a folder or a hub id ("org/name").
 
-    ``temperature`` 0 is greedy. ``context_tokens`` None means what the model's config says. ``idle_timeout`` is in
-    seconds: a model that gives no sign of life for so long fails with ModelError, so no reader ever waits for ever.
-    ``dtype`` "auto" is bfloat16 where the processor computes it, else float16 on an accelerator and float32 on a CPU.
+    ``idle_timeout`` is in seconds: a model that gives no sign of life for so long fails with ModelError, so no reader
+    ever waits for ever. ``dtype`` "auto" is bfloat16 where the processor computes it, else float16 on an accelerator
+    and float32 on a CPU.
 
     On a CPU, Llama, Mistral and Qwen 2 and 3 are computed by our own forward pass: up to ``together`` answers (given as
     ``batch``, which is a method here) are written at once, ``lookup_tokens`` are guessed at a time from the prompt (0:
@@ -79,20 +75,15 @@ class LlamaChat(BaseChatModel):
 
     Requests queue; first come, first served. A stream that waits, for its turn or for a token, yields an empty chunk
     about twice a second, with ``queue_position`` in its response_metadata while it has no turn, so that its reader may
-    close it. Closing stops the model within one token.
-    Requests may override ``max_tokens`` (or ``max_new_tokens``), ``temperature``, ``top_p``, ``seed`` and ``stop``.
+    close it. Closing stops the model within one token, or one step of the prompt that it reads; transformers'
+    ``generate`` reads a prompt to its end first.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     model: str
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = None
-    context_tokens: int | None = Field(default=None, ge=1)
     idle_timeout: float = Field(default=600.0, gt=0)
     lookup_tokens: int = Field(default=8, ge=0)
     together: int = Field(default=4, ge=1, alias="batch")
@@ -141,20 +132,6 @@ class LlamaChat(BaseChatModel):
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text, without special ones (LangChain's default would ask the hub for GPT-2)."""
         return [int(i) for i in self._load_tokenizer()(text, add_special_tokens=False, verbose=False)["input_ids"]]
-
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """``count_tokens``, under LangChain's name; ``tools`` are not covered."""
-        return self.count_tokens(messages)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        chunks = self._stream(messages, stop=stop, run_manager=run_manager, **kwargs)
-        return generate_from_stream(chunk for chunk in chunks if "queue_position" not in _about(chunk))
 
     def _stream(
         self,
@@ -213,18 +190,10 @@ class LlamaChat(BaseChatModel):
 
     def _encode(self, messages: Sequence[BaseMessage]) -> list[int]:
         """The prompt as tokens. Raises ModelError for messages that the model's template cannot take."""
-        import jinja2
-
         tokenizer = self._load_tokenizer()
-        turns = [{"role": role(message), "content": _plain(str(message.text), tokenizer)} for message in messages]
-        try:
+        turns = turns_of(messages, _control(tokenizer))
+        with refusals(self.model, turns):
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except jinja2.TemplateError as error:
-            roles = ", ".join(turn["role"] for turn in turns)
-            raise ModelError(
-                f"The chat template of {self.model} does not take these messages ({roles}): {error}",
-                "Many templates want user and assistant by turns, and some take no system message.",
-            ) from error
         return self.get_token_ids(text)
 
     def _ends(self) -> list[int]:
@@ -268,19 +237,15 @@ class LlamaChat(BaseChatModel):
         from ragapp.decoding import Batch, OneByOne
         from ragapp.llama import Llama, is_known
 
-        if loaded.quantized:
-            return OneByOne(loaded.network)
-        if not is_known(loaded.network):
-            if self.quantize != "none":
-                kind = loaded.network.config.model_type
-                raise ModelError(
-                    f"The model in {loaded.folder} cannot be made {self.quantize} here: it is no common {kind}.",
-                    'Set quantize = "none", or use a version of the model that is quantised already.',
-                )
-            return OneByOne(loaded.network)
-        if loaded.device != "cpu":
-            return OneByOne(loaded.network, self.lookup_tokens)
-        return Batch(Llama(loaded.network, self.quantize), self.together, self.lookup_tokens)
+        if not loaded.quantized and is_known(loaded.network):
+            return Batch(Llama(loaded.network, self.quantize), self.together, self.lookup_tokens)
+        if not loaded.quantized and self.quantize != "none":
+            kind = loaded.network.config.model_type
+            raise ModelError(
+                f"The model in {loaded.folder} cannot be made {self.quantize} here: it is no common {kind}.",
+                'Set quantize = "none", or use a version of the model that is quantised already.',
+            )
+        return OneByOne(loaded.network)
 
     def _foreign_bits(self) -> str:
         """What ``quantize`` asks of other libraries: nothing where our own forward pass will do it, on a CPU."""
@@ -302,10 +267,6 @@ def _leave(request: Request, patience: float) -> None:
             break
 
 
-def _about(chunk: ChatGenerationChunk) -> Mapping[str, Any]:
-    return chunk.message.response_metadata
-
-
 def _last(model: str, request: Request) -> ChatGenerationChunk:
     """First token and queue are counted from the moment of asking, tokens per second from the model's beginning."""
     return last_piece(
@@ -322,34 +283,8 @@ def _last(model: str, request: Request) -> ChatGenerationChunk:
     )
 
 
-def resolve(model: str, **settings: Any) -> LlamaChat:
-    """The chat model a user named, checked but not loaded: a folder with a model, or a hub id.
-
-    Raises ModelError when the model cannot be used, and ConfigError for a setting that LlamaChat does not have, for a
-    value out of range, and for the address of a server, which this version cannot ask.
-    """
-    if model.lower().startswith(("http://", "https://")):
-        raise ConfigError(
-            f"{model} is the address of a server, and this version runs local models only.",
-            "Name a folder with a model (config.json, tokenizer, *.safetensors) or a hub id.",
-        )
-    try:
-        chat = LlamaChat(model=model, **settings)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
-        known = ", ".join(name for name in LlamaChat.model_fields if name not in BaseChatModel.model_fields)
-        raise ConfigError(f"The settings of the model {model} are wrong: {wrong}.", f"It takes {known}.") from error
-    chat.check()
-    return chat
-
-
-def _plain(text: str, tokenizer: Any) -> str:
-    """The text with a space inside whatever the tokenizer would read as one of its control tokens.
-
-    Without it a document that contains "<|eot_id|>" could end the user's turn and write one for the system.
-    """
-    control = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    for token in control | set(tokenizer.all_special_tokens):
-        if len(token) > 1 and token in text:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
+def _control(tokenizer: Any) -> set[str]:
+    """The texts that a tokenizer reads as control tokens."""
+    return {token.content for token in tokenizer.added_tokens_decoder.values() if token.special} | set(
+        tokenizer.all_special_tokens
+    )

@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ import typer
 
 from ragapp import console
 from ragapp.errors import ConfigError, LibraryLocked, NotFound, RagappError
+from ragapp.keycli import keys
 
 if TYPE_CHECKING:
     from ragapp.ingest.report import Progress, Report
@@ -31,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(keys, name="keys")
 
 Library = Annotated[
     Path | None, typer.Option("--library", help="Folder of the library.  [default: $RAGAPP_LIBRARY or ./.ragapp]")
@@ -328,9 +331,10 @@ def replay(
     """Ask the question of a trace again, with its settings, and compare; exits 1 where the answer is another one."""
     from ragapp.config import load
     from ragapp.rag import Rag
-    from ragapp.trace import Trace, changes, compare, config_of
+    from ragapp.trace import Trace, changes, check_answered, compare, config_of
 
     before = Trace.load(file)
+    check_answered(before)
     with Rag.open(library, config=config_of(before, load({}, config)), create=False) as rag:
         notes = changes(before, rag.catalog)
         difference = compare(before, rag.ask(before.question, flow=flow or before.flow))
@@ -377,17 +381,32 @@ def chat(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.  [default: 8808]")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="Another library to serve beside it; may be repeated.")
+    ] = None,
+    certificate: Annotated[
+        str | None, typer.Option("--ssl-certfile", help="Certificate (PEM), to serve over https.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--ssl-keyfile", help="Its key, where it is in another file.")] = None,
     llm: Llm = None,
     library: Library = None,
     config: ConfigFile = None,
     settings: Set = None,
 ) -> None:
-    """Answer over HTTP: POST /v1/chat/completions and more."""
-    flags: dict[str, object] = {"server.host": host, "server.port": port}
-    with _open(library, config, settings, create=False, llm=llm, flags=flags) as rag:
+    """The chatbot in the browser, and answers over HTTP: POST /v1/chat/completions and more."""
+    flags: dict[str, object] = {
+        "server.host": host, "server.port": port, "server.tls_certificate": certificate, "server.tls_key": key
+    }  # fmt: skip
+    with ExitStack() as stack:
+        # Where none is named, one that is not there yet is made: documents can be dropped into the window.
+        unnamed = library is None and not os.environ.get("RAGAPP_LIBRARY")
+        rag = stack.enter_context(_open(library, config, settings, create=unnamed, llm=llm, flags=flags))
+        others = [stack.enter_context(_open(path, config, settings, create=False, llm=llm)) for path in also or ()]
         from ragapp.server.app import serve as run
 
-        run(rag, lambda url: console.talk(f"ragapp serves {rag.name} at {url} ({_who_answers(rag)} Ctrl-C ends.)"))
+        names = ", ".join(served.name for served in (rag, *others))
+        who = _who_answers(rag)
+        run(rag, lambda url: console.talk(f"ragapp serves {names} at {url} ({who} Ctrl-C ends.)"), others)
 
 
 @app.command()
@@ -581,12 +600,15 @@ def _print_answer(rag: Rag, question: Any, flow: str | None, save_trace: Path | 
     from ragapp.types import Done, Token, Waiting
 
     events = rag.stream(question, flow=flow, save_trace=save_trace)
+    before = 0
     try:
         for event in events:
             if isinstance(event, Token):
                 console.out(event.text, end="")
-            elif isinstance(event, Waiting) and event.position:
-                console.talk(f"(waiting: {event.position} before this one)")
+            elif isinstance(event, Waiting):
+                if event.position not in (0, before):  # it is told again and again while it stays the same
+                    console.talk(f"(waiting: {event.position} before this one)")
+                before = event.position
             elif isinstance(event, Done):
                 console.out()
                 console.sources(event.answer)
@@ -634,10 +656,17 @@ def _batch_lines(file: Path) -> Iterator[tuple[Any, Any]]:
             continue
         try:
             row = json.loads(line)
-            turns = tuple(Turn(turn["role"], turn["content"]) for turn in row.get("history", ()))
-            yield row["id"], Query(str(row["question"]), turns)
+            turns = tuple(Turn(turn["role"], _said(turn["content"])) for turn in row.get("history", ()))
+            yield row["id"], Query(_said(row["question"]), turns)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"Line {number} of {file} is not a question: {error!r}.", shape) from error
+
+
+def _said(value: Any) -> str:
+    """A text of a batch file. Raises TypeError for null, lists and the like: printed as text they would be asked."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no text")
+    return str(value)
 
 
 def _watch_sockets() -> list[str]:

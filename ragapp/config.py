@@ -88,10 +88,11 @@ class SearchTable(Table):
 
 class RerankerTable(PartTable):
     name: str = Field(
-        "keep",
-        description="keep (the fused order), late, a folder or hub id of a CrossEncoder, or pkg.mod:attr",
+        "late",
+        description="late (token by token with the embedder), keep (the fused order), a folder or hub id of a "
+        "CrossEncoder, or pkg.mod:attr",
     )
-    candidates: Count = Field(40, description="passages that are looked at closely")
+    candidates: Count = Field(20, description="passages that are looked at closely")
     seconds: Annotated[float, Field(gt=0)] = Field(5.0, description="time limit, after which the fused order stays")
     batch: Count = Field(16, description="passages a CrossEncoder reads together")
 
@@ -157,7 +158,26 @@ class ServerTable(Table):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8808, description="0 takes a free one")
     api_key: str = Field("", description="key that clients must send as a bearer token", repr=False)
     seats: Count = Field(4, description="answers written at the same time")
+    queue: Annotated[int, Field(ge=0)] = Field(16, description="questions that may wait for a seat")
+    wait_seconds: Annotated[float, Field(gt=0)] = Field(120.0, description="time a question may wait for a seat")
+    answer_seconds: Annotated[float, Field(gt=0)] = Field(
+        900.0, description="time for one answer, after which its stream is ended with an error"
+    )
+    grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="time that answers have to end in when the server is told to stop"
+    )
+    requests_per_minute: Annotated[int, Field(ge=0)] = Field(
+        0, description="requests of one key, or of one address where none is needed; 0: as many as they like"
+    )
+    log: Literal["off", "text", "json"] = Field("off", description="a line for each request, on standard error")
+    tls_certificate: str = Field("", description="file of a certificate (PEM) for https")
+    tls_key: str = Field("", description="file of its key; empty where the certificate's file holds it")
+    otlp_endpoint: str = Field(
+        "", description="URL that traces are sent to, wants ragapp[telemetry]; else $OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
     max_body_bytes: Count = Field(1_000_000, description="a larger request is refused")
+    max_upload_bytes: Count = Field(1 << 30, description="the same limit for a request that brings documents")
+    max_upload_files: Count = Field(1000, description="documents that one request may bring")
 
 
 class Config(Table):

@@ -229,8 +229,9 @@ def sources(answer: Answer) -> None:
     """What stands under an answer."""
     if answer.citations:
         out()
-    for citation in answer.citations:
-        out(source_line(citation))
+    # A Llama may cite a page for several sentences: there is one line for all that stands there in the same way.
+    for line in dict.fromkeys(map(source_line, answer.citations)):
+        out(line)
     if answer.finish_reason == "no_evidence" and answer.passages:
         out("\nNearest passages:")
         for passage in answer.passages[:3]:

@@ -4,7 +4,7 @@
 run share each product with a matrix, which is what a token costs. A newcomer's prompt is read in steps, one between
 two tokens of the others. Tokens guessed from the prompt are checked in the same product as the next token (``lookup``).
 
-``OneByOne`` is for models, and devices, that our forward pass does not know.
+``OneByOne`` is for models, and devices, that our forward pass does not know; it guesses nothing.
 """
 
 from __future__ import annotations
@@ -84,9 +84,14 @@ class Batch:
                 self._write(line, running, writing)
             self._leave(line, running)
 
-    def _fits(self, request: Request) -> bool:
+    def _fits(self, request: Request, running: Sequence[Request]) -> bool:
+        """Whether half of what is free is enough. A cache takes its memory as it is filled, so of what is free the rest
+        of those that are running is spoken for."""
         free = modelfiles.free_memory()
-        return free is None or self.model.cache_bytes(_room(request)) < free / 2
+        if free is None:
+            return True
+        spoken_for = sum(self.model.cache_bytes(_to_come(each)) for each in running)
+        return self.model.cache_bytes(_room(request)) < (free - spoken_for) / 2
 
     def _begin(self, line: Line, running: list[_Sequence], request: Request) -> None:
         try:
@@ -155,10 +160,10 @@ class Batch:
 
 
 class OneByOne:
-    """transformers' own ``generate``, one request after the other. ``lookup_tokens`` where its cache can go back."""
+    """transformers' own ``generate``, one request after the other."""
 
-    def __init__(self, network: Any, lookup_tokens: int = 0) -> None:
-        self.network, self.lookup_tokens = network, lookup_tokens
+    def __init__(self, network: Any) -> None:
+        self.network = network
 
     def work(self, line: Line) -> None:
         while (new := line.take(1)) is not None:
@@ -195,7 +200,6 @@ class OneByOne:
                 do_sample=False,  # the sampler has drawn already
                 eos_token_id=ends or None,
                 pad_token_id=ends[0] if ends else 0,
-                prompt_lookup_num_tokens=(self.lookup_tokens or None) if greedy else None,
             )
 
 
@@ -221,6 +225,11 @@ class _Streamer:
 
 def _room(request: Request) -> int:
     return len(request.prompt) + request.most
+
+
+def _to_come(request: Request) -> int:
+    """Tokens that its cache has not been filled with; all of them while the prompt is being read."""
+    return request.most - len(request.written) if request.written else _room(request)
 
 
 def _room_for_prefixes() -> int:

@@ -4,8 +4,10 @@ The receipt counts what went and how many traces of it are left, which should be
 least 20 bytes, a title, a file's name, a header line or a piece of a vector that stands in any file of the library and
 in no document that remains. Of more than MAX_NEEDLES such texts every second, fourth, … is looked for.
 
-Not covered: texts of less than 7 bytes, which occur by chance; words by themselves; a sentence that SQLite has split
-between two pages; copies outside the library's folder (backups, another process that is searching just now).
+Not looked at: the desk, whose conversations keep what they quoted until they are deleted themselves, and the originals
+of documents that remain. Not covered: texts of less than 7 bytes, which occur by chance; words by themselves; a
+sentence that SQLite has split between two pages; copies outside the library's folder (backups, another process that is
+searching just now).
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragapp.catalog import Catalog, Entry
+from ragapp.desk import DESK
 from ragapp.errors import LibraryError
+from ragapp.originals import FILES
 from ragapp.text import sentences
 
 MAX_NEEDLES = 200_000
@@ -161,7 +165,8 @@ def _traces(catalog: Catalog, texts: Sequence[bytes], pieces: Sequence[bytes]) -
     needles = Needles([*texts, *pieces])
     found: set[bytes] = set()
     files = size = 0
-    for path in sorted(path for path in catalog.folder.rglob("*") if path.is_file()):
+    made = (path for path in catalog.folder.rglob("*") if _may_tell(path, catalog.folder))
+    for path in sorted(path for path in made if path.is_file()):
         found |= needles.in_file(path)
         files += 1
         size += path.stat().st_size
@@ -172,6 +177,12 @@ def _traces(catalog: Catalog, texts: Sequence[bytes], pieces: Sequence[bytes]) -
         vectors = (row.tobytes() for _, rows in catalog.vector_batches(catalog.embedder() or "", 4096) for row in rows)
         left |= (found - set(texts)) - Needles(list(found - set(texts))).in_bytes(vectors)
     return files, size, len(left)
+
+
+def _may_tell(path: Path, folder: Path) -> bool:
+    """Whether a file is made of documents: the desk is people's, and originals are documents themselves."""
+    first = path.relative_to(folder).parts[0]
+    return not first.startswith(DESK) and first != FILES
 
 
 class Needles:

@@ -47,10 +47,14 @@ class LibraryError(RagappError):
 
 
 class ReadError(LibraryError):
-    """One file cannot be read."""
+    """One file cannot be read. ``needs_password``: it could be, with the right password."""
 
     exit_code = 3
     status = 422
+
+    def __init__(self, message: str, hint: str = "", *, needs_password: bool = False) -> None:
+        super().__init__(message, hint)
+        self.needs_password = needs_password
 
 
 class EmbedderChanged(LibraryError):

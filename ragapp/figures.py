@@ -30,6 +30,7 @@ _CJK_STEPS = {"十": 10, "百": 100, "千": 1000}
 _CJK_RUN = re.compile(
     r"(?P<share>百分之)?(?P<number>[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?)"
 )
+LONGEST_CJK = 64  # characters of a numeral; Python itself refuses to spell numbers of some thousand digits
 _CJK_UNIT = re.compile(r"[年月日号岁元倍时点%％]")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _PLAIN = re.compile(r"\d+(?:\.\d+)?")
@@ -172,7 +173,11 @@ def _plain(value: Decimal) -> str:
 
 
 def _cjk_value(run: str) -> Decimal | None:
-    """The value of Chinese numerals, read by digits (二〇二〇) or by steps (三千二百); None for what is neither."""
+    """The value of Chinese numerals, read by digits (二〇二〇) or by steps (三千二百); None for what is neither or too
+    long to be a number.
+    """
+    if len(run) > LONGEST_CJK:
+        return None
     whole, _, fraction = run.partition("点")
     if whole and all(c in _CJK_DIGITS for c in whole):
         total = int("".join(str(_CJK_DIGITS[c]) for c in whole))

@@ -6,6 +6,7 @@ Without a language model each still works: what a model would write is then done
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 
 from ragapp.ports import Tools
 from ragapp.steps import (
@@ -86,7 +87,8 @@ def conditional(tools: Tools, query: Query) -> Iterator[Event]:
 def branching(tools: Tools, query: Query) -> Iterator[Event]:
     """A question of several parts: each searched at the same time, all pooled, one rerank, one answer.
 
-    The question itself is searched too, so that a wrong split loses little.
+    The question itself is searched too, so that a wrong split loses little. The searches take turns in the pool: the
+    parts of a comparison share few passages, and the one that the whole question finds less of would get none.
     """
     check_expansion(tools)
     query = yield from rewrite(tools, query)
@@ -95,7 +97,8 @@ def branching(tools: Tools, query: Query) -> Iterator[Event]:
     lists = [first]
     if len(parts) > 1:
         lists += yield from search_all(tools, parts)
-    passages = yield from pool(tools, lists)
+        query = replace(query, parts=tuple(part.sought for part in parts))
+    passages = yield from pool(tools, lists, in_turns=True)
     passages, confidence = yield from _look(tools, query, passages)
     yield from _finish(tools, query, passages, confidence)
 

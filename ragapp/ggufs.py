@@ -77,14 +77,24 @@ class Header:
 def find(model: str) -> Path | None:
     """The GGUF file that a path means: itself, or the only one of a folder without config.json; None for anything else.
 
-    A model in several parts (``…-00001-of-00003.gguf``) is its first part. Raises ModelError for a folder with several
-    models, which it names, and for a file that is named and not there.
+    A model in several parts (``…-00001-of-00003.gguf``) is its first part, whichever of them is named. Raises
+    ModelError for a folder with several models, which it names, for a file that is named and not there, and for a path
+    that the system does not let be looked at.
     """
     path = Path(os.path.expanduser(model))
+    try:
+        return _found(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be looked at: {error.strerror}.", "See how the path is spelled, and who may read it."
+        ) from error
+
+
+def _found(path: Path) -> Path | None:
     if path.suffix.lower() == ".gguf" and not path.is_dir():
         if not path.is_file():
             raise ModelError(f"There is no GGUF file {path}.", "See how the path is spelled.")
-        return path
+        return parts(path)[0]
     if not path.is_dir() or (path / "config.json").is_file():
         return None
     files = [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".gguf" and _is_model(file)]
@@ -163,7 +173,7 @@ def _read(file: Path, whole: Collection[str]) -> Header:
             at.place = 24
             metadata = dict(at.pair() for _ in range(keys))
             shapes = [at.tensor() for _ in range(tensors)]
-        except (struct.error, ValueError, IndexError, MemoryError) as error:
+        except (struct.error, ValueError, IndexError, OverflowError, MemoryError) as error:
             raise ModelError(
                 f"{file} is not a GGUF file that can be read: {error}.",
                 "Fetch it again; a small text file in its place is a Git LFS pointer (git lfs pull).",

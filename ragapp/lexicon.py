@@ -10,6 +10,7 @@ newer one starts from links to its files, so a reader keeps what it has open.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -214,6 +215,8 @@ class Lexicon:
 
         index = tantivy.Index.open(str(folder))
         index.register_tokenizer(ANALYZER, _analyzer())
+        if not _is_whole(folder):  # without some of its files it opens, and fails when it is asked
+            raise ValueError(f"Files of the index {folder} were deleted while it was opened.")
         self._index, self._generation, self._folder = index, generation, folder
 
     def _make(self, folder: Path) -> None:
@@ -292,7 +295,7 @@ def _analyzer() -> Any:
 def _link(source: Path, target: Path) -> bool:
     """The files of a published index again, as links where the file system has them: tantivy never changes a file.
 
-    False, with nothing in ``target``, when the index was deleted meanwhile, as caches may be at any time.
+    False, with nothing in ``target``, when the index is deleted meanwhile, as caches may be at any time, or in part.
     """
     try:
         for path in source.iterdir():
@@ -302,8 +305,19 @@ def _link(source: Path, target: Path) -> bool:
                 os.link(path, target / path.name)
             except OSError:
                 shutil.copy2(path, target / path.name)
+        if _is_whole(target):
+            return True
     except FileNotFoundError:
-        for path in target.iterdir():
-            path.unlink()
+        pass
+    for path in target.iterdir():
+        path.unlink()
+    return False
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether an index has all files that tantivy notes for it."""
+    try:
+        noted = json.loads((folder / ".managed.json").read_bytes())
+    except (OSError, ValueError):
         return False
-    return True
+    return all((folder / name).exists() for name in noted)

@@ -17,10 +17,11 @@ from typing import Any
 
 from ragapp.matrices import Bits, Matrix, matrix
 
-__all__ = ["Cache", "Llama", "is_known"]
+__all__ = ["FAMILIES", "Cache", "Llama", "is_known"]
 
-_FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
-_FAMILIES |= {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+# The models that are computed here: config.json's model_type, and the class that transformers has for it.
+FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
+FAMILIES |= {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 _ROPES = {"default", "linear", "llama3", "yarn"}  # those whose frequencies do not depend on the length of the text
 _QKV = ("q_proj", "k_proj", "v_proj")
 
@@ -41,12 +42,6 @@ class Cache:
     def size(self) -> int:
         """Bytes of the room."""
         return int(self.store.numel() * self.store.element_size())
-
-    def cut(self, length: int) -> Cache:
-        """A copy of the first ``length`` positions."""
-        copy = Cache(self.store[:, :, :, :length].clone())
-        copy.length = length
-        return copy
 
     def take(self, other: Cache, length: int) -> None:
         """Begin with the first ``length`` positions of another cache."""
@@ -288,7 +283,7 @@ def is_known(network: Any) -> bool:
 
     config = network.config
     kind = getattr(config, "model_type", "")
-    if type(network).__name__ != _FAMILIES.get(kind) or getattr(config, "hidden_act", "") != "silu":
+    if type(network).__name__ != FAMILIES.get(kind) or getattr(config, "hidden_act", "") != "silu":
         return False
     rope = network.model.rotary_emb
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field, PrivateAttr
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import PrivateAttr
 
 import ragapp.chat  # noqa: F401 - switches the upload of prompts off
 from ragapp import ggufs, loading, modelfiles
 from ragapp.beats import BEAT_S, Beats
-from ragapp.chunks import last_piece, piece, role, tell
-from ragapp.errors import ContextTooLong, ModelError
+from ragapp.chunks import StreamedChat, last_piece, let_through, refusals, turns_of
+from ragapp.errors import ContextTooLong, ModelError, RagappError
 from ragapp.sampling import Options
 from ragapp.streaming import Stops
 
@@ -39,23 +38,17 @@ def is_installed() -> bool:
     return find_spec("llama_cpp") is not None
 
 
-class LlamaCppChat(BaseChatModel):
+class LlamaCppChat(StreamedChat):
     """A GGUF file run by llama.cpp; ``model`` is the file, or a folder that holds one.
 
     The window is ``context_tokens``, else the model's own and at most 8,192: its memory is taken at once. One
     generation runs at a time; a stream that waits, for its turn or a first token, yields an empty chunk about twice a
-    second. Closing stops the model within one token. ``device`` "cpu" keeps all layers off an accelerator.
+    second. Closing stops the model within one token, but not while it reads the prompt, and waits five seconds at most.
+    ``device`` "cpu" keeps all layers off an accelerator.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str
     device: str = "auto"
-    max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = None
-    context_tokens: int | None = Field(default=None, ge=1)
 
     _loading: threading.RLock = PrivateAttr(default_factory=threading.RLock)
     _busy: threading.Lock = PrivateAttr(default_factory=threading.Lock)
@@ -97,19 +90,6 @@ class LlamaCppChat(BaseChatModel):
         """The model's own tokens of a text, without special ones."""
         return [int(i) for i in self._vocabulary().tokenize(text.encode(), add_bos=False, special=False)]
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """``count_tokens``, under LangChain's name; ``tools`` are not covered."""
-        return self.count_tokens(messages)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop=stop, run_manager=run_manager, **kwargs))
-
     def _stream(
         self,
         messages: list[BaseMessage],
@@ -130,20 +110,19 @@ class LlamaCppChat(BaseChatModel):
         beats: Beats[str] = Beats(job.work, name="ragapp-llamacpp")
         stops = Stops(options.stop)
         with closing(beats):
-            try:
-                for text in beats:
-                    passed = stops.feed(text or "")
-                    if passed or text is None:
-                        yield tell(piece(passed), run_manager)
-                    if stops.hit:
-                        break
-            except Exception as error:
-                raise loading.translated(error, f"{self.model} failed while it was writing") from error
-        if rest := stops.feed("", end=True):
-            yield tell(piece(rest), run_manager)
+            yield from let_through(self._texts(beats), stops, run_manager)
         reason = "stop" if stops.hit or job.reason != "length" else "length"
         first = round(job.first, 3)
         yield last_piece(self.model, len(prompt), job.written, reason, job.seconds, first_token_seconds=first)
+
+    def _texts(self, beats: Iterable[str | None]) -> Iterator[str | None]:
+        """What is written. Only llama.cpp's errors are translated here, not those of the reader's callbacks."""
+        try:
+            yield from beats
+        except RagappError:
+            raise
+        except Exception as error:
+            raise loading.translated(error, f"{self.model} failed while it was writing") from error
 
     # -- what lies in the file ---------------------------------------------------------------------------------------
 
@@ -160,12 +139,11 @@ class LlamaCppChat(BaseChatModel):
 
     @functools.cached_property
     def _control(self) -> tuple[str, ...]:
-        """The control tokens, the longest first."""
+        """The control tokens."""
         tokens, kinds = (self._header.metadata.get(name, ()) for name in _LISTS)
         if not isinstance(tokens, tuple) or not isinstance(kinds, tuple):
             return ()
-        found = {str(token) for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL}
-        return tuple(sorted((token for token in found if len(token) > 1), key=len, reverse=True))
+        return tuple(str(token) for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL)
 
     def _special(self, name: str) -> str:
         tokens, place = self._header.metadata.get(_LISTS[0], ()), self._header.metadata.get(f"tokenizer.ggml.{name}")
@@ -174,18 +152,9 @@ class LlamaCppChat(BaseChatModel):
 
     def _encode(self, messages: Sequence[BaseMessage]) -> list[int]:
         """The prompt as tokens. Raises ModelError for messages that the model's template cannot take."""
-        import jinja2
-
-        begin = self._special("bos_token_id")
-        turns = [{"role": role(message), "content": self._plain(str(message.text))} for message in messages]
-        try:
+        begin, turns = self._special("bos_token_id"), turns_of(messages, self._control)
+        with refusals(self.model, turns):
             text = self._rendered(turns, begin)
-        except jinja2.TemplateError as error:
-            roles = ", ".join(turn["role"] for turn in turns)
-            raise ModelError(
-                f"The chat template of {self.model} does not take these messages ({roles}): {error}",
-                "Many templates want user and assistant by turns, and some take no system message.",
-            ) from error
         wants_begin = self._header.metadata.get("tokenizer.ggml.add_bos_token", True) and not text.startswith(begin)
         tokens = self._vocabulary().tokenize(text.encode(), add_bos=bool(begin and wants_begin), special=True)
         return [int(token) for token in tokens]
@@ -202,13 +171,6 @@ class LlamaCppChat(BaseChatModel):
         return str(
             self._template.render(messages=list(turns), add_generation_prompt=True, bos_token=begin, eos_token=end)
         )
-
-    def _plain(self, text: str) -> str:
-        """A space inside whatever would be read as a control token, so that a document cannot end the user's turn."""
-        for token in self._control:
-            if token in text:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
 
     def _vocabulary(self) -> Any:
         with self._loading:
@@ -254,9 +216,9 @@ class _Job:
     def _write(self, put: Callable[[str], None], halt: threading.Event) -> None:
         started = time.monotonic()
 
-        def counted(_ids: Any, _scores: Any) -> bool:
-            """Called before each further token: the one place where llama.cpp can be stopped within one."""
-            self.written += 1
+        def counted(ids: Any, _scores: Any) -> bool:
+            """Called with each token, and once more at the end: the one place where it can be stopped within one."""
+            self.written = max(self.written, len(ids) - len(self.prompt))
             return halt.is_set()
 
         try:
@@ -271,7 +233,7 @@ class _Job:
                 min_p=0.0,
                 repeat_penalty=1.0,
                 seed=None if options.seed is None else options.seed % 2**31,
-                stopping_criteria=[counted],
+                stopping_criteria=counted,  # it is called: a list would have to be llama.cpp's own kind
                 stream=True,
             ):
                 choice = part["choices"][0]

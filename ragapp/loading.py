@@ -332,8 +332,9 @@ def load(
         import torch
 
         wished = device_of(device)
-        number = dtype_of(dtype, wished)
         gpus = [torch.cuda.mem_get_info(n)[0] for n in range(torch.cuda.device_count())] if "cuda" in wished else []
+        _check_device(wished, len(gpus))
+        number = dtype_of(dtype, wished)
         wanted = need(files, number, quantize, window)
         where = place(wished, wanted.total, gpus, accelerate=find_spec("accelerate") is not None)
         fit(files, wanted, where, gpus, modelfiles.free_memory())
@@ -344,7 +345,7 @@ def load(
 
 def _network(files: Files, where: Place, dtype: str, quantize: str) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     number = getattr(torch, dtype)
     options: dict[str, Any] = {"gguf_file": files.gguf.name} if files.gguf else {"use_safetensors": True}
@@ -366,10 +367,22 @@ def _network(files: Files, where: Place, dtype: str, quantize: str) -> Any:
             "Fetch the model again, and see that config.json belongs to these weights.",
         )
     network = (network if "device_map" in options else network.to(torch.device(where.device))).eval()
-    # Advice for sampling that the folder brings; ours comes with each request, and greedy wants none.
-    config = network.generation_config
-    config.do_sample, config.temperature, config.top_p, config.top_k = False, None, None, None
+    # The folder's advice for writing (temperature, a penalty on repetition, beams …) is left aside: a request says what
+    # it wants, and a quote repeats by nature. What ends an answer is no advice.
+    network.generation_config = GenerationConfig(eos_token_id=network.generation_config.eos_token_id)
     return network
+
+
+def _check_device(device: str, gpus: int) -> None:
+    """Raise ConfigError for what is no device, ModelError for one that this machine lacks."""
+    import torch
+
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"{device!r} is no device.", 'It is "auto", "cpu", "cuda", "cuda:1" … or "mps".') from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
+        raise ModelError(f"This machine has no device {device} that torch can use.", 'Set device = "auto" or "cpu".')
 
 
 def _no_bar() -> None:

@@ -74,7 +74,7 @@ class _Int8:
         scale = (floats.abs().amax(1) / 127).clamp_min(1e-12)
         self.weight = (floats / scale[:, None]).round_().to(torch.int8)
         self.scale, self.bias = scale.to(weight.dtype), bias
-        self.size = self.weight.numel() + 2 * len(scale)
+        self.size = self.weight.numel() + self.scale.numel() * self.scale.element_size()
         self.product = torch.ops.aten._weight_int8pack_mm.default
 
     def __call__(self, rows: Any) -> Any:

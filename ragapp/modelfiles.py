@@ -23,7 +23,7 @@ _FLOAT_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 def local_folder(model: str) -> Path | None:
     """The folder that a model's name means, or None for a hub id; raises ModelError for what can be neither."""
     path = Path(os.path.expanduser(model))  # Path.expanduser raises for an unknown ~user
-    if path.exists() or path.is_absolute() or model.startswith((".", "~")):
+    if os.path.exists(path) or path.is_absolute() or model.startswith((".", "~")):
         return path
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", model):
         return None
@@ -69,7 +69,7 @@ def fetch(repo: str, *, weights: bool, may_go_online: bool) -> Path:
             f"There is no folder {repo} here, and the hub shows no model of that name.",
             "See how the name is spelled; a private model wants `hf auth login`.",
         ) from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of three libraries: the hub's own, its HTTP client's, and RuntimeError from hf_xet
         if constants.HF_HUB_OFFLINE:
             hint = "Unset HF_HUB_OFFLINE to let it be fetched, or name a folder that holds the model."
         else:

@@ -88,7 +88,7 @@ def _providers() -> Collection[str]:
 
 def _is_path(model: str) -> bool:
     """Whether a name is a place on the disk: it exists, or is spelled as only a path is (``C:\\…``, ``./…``)."""
-    exists = bool(model) and _path(model).exists()
+    exists = bool(model) and os.path.exists(_path(model))
     spelled = re.match(r"[A-Za-z]:[\\/]|[./~\\]", model) or model.lower().endswith(".gguf")
     return exists or bool(spelled)
 
@@ -147,10 +147,10 @@ def _path(model: str) -> Path:
 def _must_be_there(model: str) -> None:
     """Say that a path does not exist, before it is taken for a hub id. Raises ModelError."""
     path = _path(model)
-    if path.exists() or not model:
+    if os.path.exists(path) or not model:
         return
     near = [f"{path.parent / name}" for name in get_close_matches(path.name, _beside(path), n=1, cutoff=0.7)]
-    if near or _is_path(model) or (path.parent != Path() and path.parent.is_dir()):
+    if near or _is_path(model) or (path.parent != Path() and os.path.isdir(path.parent)):
         hint = f"Did you mean {near[0]}? " if near else ""
         raise ModelError(f"There is no model folder or file {model}.", f"{hint}See how the path is spelled.")
     modelfiles.local_folder(model)  # refuses what can be no hub id either
@@ -170,4 +170,4 @@ def _near(model: str) -> str:
 
 def _shown(model: str) -> str:
     """A name without a password that stands in an address."""
-    return re.sub(r"(?<=//)[^/@]*@", "", model)
+    return re.sub(r"(?<=//)[^/?#]*@", "", model)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ragapp import config as settings
 from ragapp import registry
 from ragapp.budget import Budget
 from ragapp.catalog import Catalog
-from ragapp.config import Config, PartTable
+from ragapp.config import Config, PartTable, RerankerTable
 from ragapp.contexts import Joined, roughly
+from ragapp.errors import ConfigError
 from ragapp.evidence import Evidence
 from ragapp.lexicon import Lexicon
-from ragapp.ports import Answerer, Chunker, Gatherer, Judge, Reranker, Retriever, Words, Writer
+from ragapp.ports import Answerer, Chunker, Gatherer, Judge, Reranker, Retriever, TokenEmbedder, Words, Writer
 from ragapp.rerankers import CrossEncoderReranker, KeepOrder, Limited
-from ragapp.retrievers import Dense, Hybrid, Lexical, Ranker, fusion
+from ragapp.retrievers import SAME_PAGE, Dense, Hybrid, Lexical, Ranker, fusion
 from ragapp.routing import Router
 from ragapp.steps import check_expansion
 from ragapp.stored import StoredText
-from ragapp.types import Expansion
+from ragapp.types import Asked, Expansion
 from ragapp.vectors import VectorIndex
 from ragapp.writers import ChatWriter
 
@@ -84,12 +87,74 @@ def toolbox(
     return tools
 
 
+class Wardrobe:
+    """Makes the tools of one question out of the shared ones; what a wish needs is made once and kept."""
+
+    def __init__(self, config: Config, embedder: Any) -> None:
+        self._config, self._embedder = config, embedder
+        self._making = threading.Lock()
+        self._rerankers: dict[str, Reranker] = {}
+
+    def suit(self, tools: Toolbox, asked: Asked) -> Toolbox:
+        """The tools as they are wished for. Raises ConfigError for a name that is unknown and for what cannot be."""
+        k = tools.k if asked.k is None else asked.k
+        if k < 1:
+            raise ConfigError(f"{k} passages cannot be cited.", "k is at least 1.")
+        answerer = tools.answerer
+        if asked.strict is not None and hasattr(answerer, "strict"):  # quotes are never anything else
+            answerer = replace(answerer, strict=asked.strict)  # type: ignore[type-var]  # ChatAnswerer is a dataclass
+        suited = replace(
+            tools,
+            k=k,
+            depth=max(tools.depth, k),
+            reranker=tools.reranker if asked.reranker is None else self._reranker(tools, asked.reranker),
+            answerer=answerer,
+            expansion=replace(tools.expansion, hyde=asked.hyde or tools.expansion.hyde),
+        )
+        check_expansion(suited)
+        return suited
+
+    def _reranker(self, tools: Toolbox, name: str) -> Reranker:
+        if name == self._config.reranker.name:
+            return tools.reranker
+        known = registry.names("reranker")
+        # Never a dotted path: who asks a question may be far away, and it would import what they name.
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"There is no reranker named {name!r}.", f"{hint}Known: {', '.join(known)}.")
+        if name == "late" and not isinstance(self._embedder, TokenEmbedder):
+            raise ConfigError("The reranker 'late' needs an embedder with token vectors.", "Ask with 'keep'.")
+        with self._making:
+            if name not in self._rerankers:
+                self._rerankers[name] = reranker_of(wished(self._config, Asked(reranker=name)), self._embedder)
+            return self._rerankers[name]
+
+
+def wished(config: Config, asked: Asked) -> Config:
+    """The settings under which an answer without wishes comes out as this one does with them."""
+    search, answer, reranker = config.search, config.answer, config.reranker
+    if asked.hyde is not None:
+        search = search.model_copy(update={"hyde": asked.hyde})
+    if asked.k is not None:
+        answer = answer.model_copy(update={"passages": asked.k})
+    if asked.strict is not None:
+        answer = answer.model_copy(update={"strict": asked.strict})
+    sources = config.sources
+    if asked.reranker not in (None, reranker.name):
+        # Keys of a part's own mean nothing to another one.
+        ours = {key: getattr(reranker, key) for key in ("candidates", "seconds", "batch")}
+        reranker = RerankerTable(name=asked.reranker, **ours)
+        sources = {key: source for key, source in sources.items() if not key.startswith("reranker.")}
+    return config.model_copy(update={"search": search, "answer": answer, "reranker": reranker, "sources": sources})
+
+
 def _speech_of(config: Config, chat: Any) -> _Speech:
     from ragapp.prompts import Prompts
 
     window, count = getattr(chat, "window", None), getattr(chat, "count_tokens", None)
     if window is None or count is None:
-        from ragapp.bridge import estimated_tokens
+        from ragapp.chunks import estimated_tokens
 
         window, count = (lambda: config.chat.context_tokens or 4096), estimated_tokens
     return _Speech(chat, window, count, Prompts(config.answer.prompts))
@@ -131,13 +196,24 @@ def chunker_of(config: Config, embedder: Any) -> Chunker:
 
 
 def reranker_of(config: Config, embedder: Any) -> Reranker:
-    """The reranker that the settings name, with its time limit; a folder or hub id is a CrossEncoder."""
+    """The reranker that the settings name, with its time limit; a folder or hub id is a CrossEncoder.
+
+    An embedder without token vectors keeps the order of the fusion, unless somebody asks for late interaction by name:
+    that is a ConfigError.
+    """
     table = config.reranker
-    if table.name == "keep":
+    has_tokens = isinstance(embedder, TokenEmbedder)
+    if table.name == "late" and not has_tokens and "reranker.name" in config.sources:
+        raise ConfigError(
+            f"The embedder {config.embedder.name!r} gives no token vectors, which late interaction compares.",
+            'Leave [reranker] name out, or write name = "keep".',
+        )
+    if table.name == "keep" or (table.name == "late" and not has_tokens):
         settings.check_part_keys(table, "reranker")
         return KeepOrder()
     if table.name == "late":
-        made: Reranker = registry.build("reranker", "late", {"embedder": embedder, **_reranker_keys(config)})
+        ours = {"embedder": embedder, "candidates": table.candidates, "same_page": SAME_PAGE}
+        made: Reranker = registry.build("reranker", "late", {**ours, **_reranker_keys(config)})
     elif ":" in table.name or table.name in registry.names("reranker"):
         made = _bridged(registry.build("reranker", table.name, _reranker_keys(config)))
     else:

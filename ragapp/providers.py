@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import Field, PrivateAttr, SecretStr
 
 import ragapp.chat  # noqa: F401 - switches the upload of prompts off
 from ragapp.beats import Beats
-from ragapp.chunks import piece, tell
+from ragapp.chunks import StreamedChat, estimated_tokens, let_through, text_tokens
 from ragapp.errors import ConfigError, ContextTooLong, ModelError, RagappError
-from ragapp.remote import Written, estimated_tokens, text_tokens
+from ragapp.remote import Written
 from ragapp.sampling import Options
 from ragapp.streaming import Stops
 
@@ -58,7 +58,7 @@ PROVIDERS: Mapping[str, str] = {
 }
 
 
-class ProviderChat(BaseChatModel):
+class ProviderChat(StreamedChat):
     """A model of a LangChain provider; ``model`` is "provider:name".
 
     ``api_key`` empty means that the provider's package looks for its own variable ($OPENAI_API_KEY, …). The window is
@@ -67,17 +67,10 @@ class ProviderChat(BaseChatModel):
     the next piece; a provider that is silent then is left behind until its ``timeout`` (seconds).
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     model: str
     api_key: SecretStr = Field(default=SecretStr(""), repr=False)
     timeout: float = Field(default=120.0, gt=0)
     retries: int = Field(default=2, ge=0)
-    max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = None
-    context_tokens: int | None = Field(default=None, ge=1)
 
     _making: threading.Lock = PrivateAttr(default_factory=threading.Lock)
     _made: dict[tuple[Any, ...], BaseChatModel] = PrivateAttr(default_factory=dict)
@@ -112,25 +105,9 @@ class ProviderChat(BaseChatModel):
         """An estimate on the high side: providers' own counting asks their servers, or fetches vocabularies."""
         return estimated_tokens(messages)
 
-    def get_num_tokens(self, text: str) -> int:
-        return len(self.get_token_ids(text))
-
     def get_token_ids(self, text: str) -> list[int]:
         """Stands in for the tokens: as many numbers as they are estimated to be."""
         return list(range(text_tokens(text)))
-
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """``count_tokens``, under LangChain's name; ``tools`` are not covered."""
-        return self.count_tokens(messages)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop=stop, run_manager=run_manager, **kwargs))
 
     def _stream(
         self,
@@ -153,25 +130,21 @@ class ProviderChat(BaseChatModel):
             _reading(inner, messages, list(options.stop) or None), name="ragapp-provider", patience=0.0
         )
         with closing(beats):
-            try:
-                for came in beats:
-                    passed = stops.feed(_taken(came, written))
-                    if passed:
-                        written.add(passed)
-                        yield tell(piece(passed), run_manager)
-                    elif not stops.hit:
-                        yield piece("")
-                    if stops.hit:
-                        break
-            except RagappError:
-                raise
-            except Exception as error:
-                raise self._translated(error) from error
-        if rest := stops.feed("", end=True):
-            written.add(rest)
-            yield tell(piece(rest), run_manager)
+            for chunk in let_through(self._texts(beats, written), stops, run_manager):
+                written.add(chunk.text)
+                yield chunk
         cut = not stops.hit and written.reason.lower() in {"length", "max_tokens"}
         yield written.last_piece(self.model, "length" if cut else "stop")
+
+    def _texts(self, beats: Iterable[Any], written: Written) -> Iterator[str]:
+        """What comes, as text. Only the provider's errors are translated here, not those of the reader's callbacks."""
+        try:
+            for came in beats:
+                yield _taken(came, written)
+        except RagappError:
+            raise
+        except Exception as error:
+            raise self._translated(error) from error
 
     def _of(self, options: Options) -> BaseChatModel:
         """The provider's model with these wishes: providers take them when it is made, and agree on names there."""

@@ -67,10 +67,14 @@ class Request:
             return
         self.finished = time.monotonic()
         self.error = error
-        if error is None:
-            self._pass(self.text.end(), end=True)
-        self.done.set()
-        self.pieces.put(None)
+        try:
+            if error is None:
+                self._pass(self.text.end(), end=True)
+        except Exception as raised:  # noqa: BLE001 - whatever a tokenizer raises, the reader must hear of the end
+            self.error = raised
+        finally:
+            self.done.set()
+            self.pieces.put(None)
 
     def _pass(self, text: str, *, end: bool = False) -> None:
         if passed := self.stops.feed(text, end=end):
@@ -104,10 +108,13 @@ class Line:
                 self._waiting.remove(request)
                 raise
 
-    def take(self, most: int, fits: Callable[[Request], bool] = lambda _: True) -> list[Request] | None:
+    def take(
+        self, most: int, fits: Callable[[Request, Sequence[Request]], bool] = lambda _, __: True
+    ) -> list[Request] | None:
         """The next requests, up to ``most``; None, and the thread must end, when there is nothing to do at all.
 
-        A request that does not fit, as things are, lets those behind it wait too, unless nothing else is being written.
+        ``fits`` is given a request, and those that are running or just taken. One that does not fit, as things are,
+        lets those behind it wait too, unless nothing else is being written.
         """
         self.touch()
         taken: list[Request] = []
@@ -115,7 +122,7 @@ class Line:
             gone = [request for request in self._waiting if request.halt.is_set()]
             for request in gone:
                 self._waiting.remove(request)
-            while self._waiting and len(taken) < most and (not self._running or fits(self._waiting[0])):
+            while self._waiting and len(taken) < most and (not self._running or fits(self._waiting[0], self._running)):
                 taken.append(self._waiting.popleft())
                 taken[-1].started = time.monotonic()
                 self._running.append(taken[-1])

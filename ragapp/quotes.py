@@ -27,6 +27,7 @@ MIN_QUOTE_CHARS = 12
 MIN_QUOTE_CHARS_CJK = 5
 MAX_QUOTE_CHARS = 700
 MAX_HEADS_CHARS = 240  # of a table's column heads behind a quoted row
+PART_TOLD = 0.5  # of what a part of the question tells: a sentence with less is no answer to that part
 
 _BULLET = re.compile(r"[•●○▪■◦‣\uf0b7]\s*")
 _TOC_LINE = re.compile(r"\.{5,}|(?:\. ){5,}|_{5,}")
@@ -91,6 +92,9 @@ class QuoteAnswerer:
     score by sentence vectors. The row of a table is followed by the heads of its columns, outside of the quotation
     marks, as they do not stand in the row.
 
+    Where a question has parts, the best sentence for each comes first, if it speaks of what the part asks for; so there
+    may be as many quotes as parts, though fewer are set.
+
     Whether the library holds the answer at all is not decided here; only where there is nothing to quote it says so.
     """
 
@@ -100,13 +104,10 @@ class QuoteAnswerer:
     quotes: int = 3
 
     def answer(self, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Answer]:
-        readings = self._readings(passages[:CANDIDATE_PASSAGES])
-        candidates = list(_candidates(readings))
-        weights = WEIGHTS_CJK if has_cjk(query.sought) else WEIGHTS
-        scores = self._scores(query.sought, candidates, readings, weights)
+        readings = self._readings(passages[: CANDIDATE_PASSAGES * max(1, len(query.parts))])
         written: list[str] = []
         citations: list[Citation] = []
-        for candidate in self._best(candidates, scores, weights.margin):
+        for candidate in self._best(query, list(_candidates(readings)), readings):
             passage = candidate.reading.passage
             cited = cite_span(passage, candidate.start, candidate.end, len(citations) + 1, self.stored)
             if not cited or any(c.state != "verified" for c in cited):
@@ -136,11 +137,16 @@ class QuoteAnswerer:
         return readings
 
     def _scores(
-        self, question: str, candidates: Sequence[_Candidate], readings: Sequence[_Reading], weights: Weights
+        self,
+        question: str,
+        meaning: NDArray[np.float64],
+        candidates: Sequence[_Candidate],
+        readings: Sequence[_Reading],
     ) -> NDArray[np.float64]:
         """The log-odds of each candidate to be the answer, up to a constant."""
+        weights = _weights(question)
         wanted, kind = terms(self.words, question), kind_of_answer(question)
-        scores = weights.meaning * self._meaning(question, candidates, readings)
+        scores = weights.meaning * meaning
         headers = [set(self.words.words(_above(reading.passage))) for reading in readings]
         before: set[str] = set()
         for i, candidate in enumerate(candidates):
@@ -153,36 +159,61 @@ class QuoteAnswerer:
             before = having
         return scores
 
-    def _meaning(
-        self, question: str, candidates: Sequence[_Candidate], readings: Sequence[_Reading]
-    ) -> NDArray[np.float64]:
-        """How near each candidate's meaning is to the question's, a cosine, ``(candidates,)``."""
+    def _meanings(
+        self, questions: Sequence[str], candidates: Sequence[_Candidate], readings: Sequence[_Reading]
+    ) -> list[NDArray[np.float64]]:
+        """How near each candidate's meaning is to each question's: cosines, ``(candidates,)`` for a question."""
         if not candidates:
-            return np.empty(0)
+            return [np.empty(0)] * len(questions)
         if not isinstance(self.embedder, TokenEmbedder):
-            vector = np.asarray(self.embedder.embed_query(question), dtype=np.float64)
+            vectors = [np.asarray(self.embedder.embed_query(question), dtype=np.float64) for question in questions]
             texts = [candidate.text for candidate in candidates]
-            cosines: NDArray[np.float64] = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64) @ vector
-            return cosines
-        asked, *states = self.embedder.embed_tokens([question, *(reading.text for reading in readings)])
-        weights = np.array([token_weight(question[start:end]) for start, end in self.embedder.spans(question)])
+            rows = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
+            return [rows @ vector for vector in vectors]
+        # The passages are read once, however many questions there are.
+        states = self.embedder.embed_tokens([*questions, *(reading.text for reading in readings)])
+        asked, held = states[: len(questions)], states[len(questions) :]
         spans = [self.embedder.spans(reading.text) for reading in readings]
-        near = [asked @ state.T for state in states]
-        return np.array([_max_sim(near[c.place], weights, _inside(c.span, spans[c.place])) for c in candidates])
+        inside = [_inside(c.span, spans[c.place]) for c in candidates]
+        found: list[NDArray[np.float64]] = []
+        for question, tokens in zip(questions, asked, strict=True):
+            weights = np.array([token_weight(question[start:end]) for start, end in self.embedder.spans(question)])
+            near = [tokens @ state.T for state in held]
+            each = [_max_sim(near[c.place], weights, within) for c, within in zip(candidates, inside, strict=True)]
+            found.append(np.array(each))
+        return found
 
     def _best(
-        self, candidates: Sequence[_Candidate], scores: NDArray[np.float64], margin: float
+        self, query: Query, candidates: Sequence[_Candidate], readings: Sequence[_Reading]
     ) -> Iterator[_Candidate]:
-        """The best candidate, and those near it that say something else, up to the number of quotes."""
-        order = sorted(range(len(candidates)), key=lambda i: (-scores[i], i))
+        """The best candidate of each part, the best of all, and those near it that say something else, up to the
+        number of quotes."""
         said: list[str] = []
+        *by_part, whole = self._scored([*query.parts, query.sought], candidates, readings)
+        for part, scores in zip(query.parts, by_part, strict=True):
+            # A part may be a bare name; what is asked about it says the whole question.
+            best = candidates[int(np.argmax(scores + whole))] if candidates else None
+            if best and self._speaks_of(part, best) and _is_new(best, said):
+                yield best
+        order = sorted(range(len(candidates)), key=lambda i: (-whole[i], i))
         for i in order:
-            if len(said) == self.quotes or scores[i] < scores[order[0]] - margin:
+            if len(said) >= self.quotes or whole[i] < whole[order[0]] - _weights(query.sought).margin:
                 return
-            letters = "".join(c for c in candidates[i].text.casefold() if c.isalnum())
-            if not any(letters in other or other in letters for other in said):
-                said.append(letters)
+            if _is_new(candidates[i], said):
                 yield candidates[i]
+
+    def _scored(
+        self, questions: Sequence[str], candidates: Sequence[_Candidate], readings: Sequence[_Reading]
+    ) -> list[NDArray[np.float64]]:
+        """Every candidate's score for each question."""
+        meanings = self._meanings(questions, candidates, readings)
+        pairs = zip(questions, meanings, strict=True)
+        return [self._scores(question, meaning, candidates, readings) for question, meaning in pairs]
+
+    def _speaks_of(self, part: str, candidate: _Candidate) -> bool:
+        """Whether a sentence, with what stands above it, has most of what a part of the question tells."""
+        having = {*self.words.words(candidate.text), *self.words.words(_above(candidate.reading.passage))}
+        return share(terms(self.words, part), having) >= PART_TOLD
 
     def _heads(self, query: Query, candidate: _Candidate) -> str:
         """The heads of the columns behind the row of a table, in the question's language; else nothing."""
@@ -198,6 +229,19 @@ class QuoteAnswerer:
         if not heads or len(heads) > MAX_HEADS_CHARS:
             return ""
         return f"（各列：{heads}）" if is_chinese(query.text) else f" (columns: {heads})"
+
+
+def _weights(question: str) -> Weights:
+    return WEIGHTS_CJK if has_cjk(question) else WEIGHTS
+
+
+def _is_new(candidate: _Candidate, said: list[str]) -> bool:
+    """Whether a candidate says something else than what was ``said``; then it is said now."""
+    letters = "".join(c for c in candidate.text.casefold() if c.isalnum())
+    if any(letters in other or other in letters for other in said):
+        return False
+    said.append(letters)
+    return True
 
 
 def _candidates(readings: Sequence[_Reading]) -> Iterator[_Candidate]:

@@ -36,17 +36,19 @@ from ragapp.ingest.pipeline import Pipeline
 from ragapp.ingest.plan import gone_from
 from ragapp.ingest.reading import Settings
 from ragapp.ingest.reindex import MIXED, Reindex, Reindexed, chunker_fingerprint
-from ragapp.ingest.report import Progress, Report
+from ragapp.ingest.report import Outcome, Progress, Report
 from ragapp.ingest.scan import Found, nothing_found, path_of, scan
 from ragapp.lexicon import Lexicon, sweep_private
 from ragapp.mending import cache_faults, library_folder
+from ragapp.originals import Originals
 from ragapp.parcel import Manifest, pack, unpack
-from ragapp.parts import Toolbox
+from ragapp.parts import Toolbox, Wardrobe, wished
 from ragapp.ports import Chunker, Flow
 from ragapp.rerankers import KeepOrder
 from ragapp.steps import rerank, rewrite, search
-from ragapp.types import Answer, Box, Citation, Cited, Done, Event, Passage, Query, Step, Token
+from ragapp.types import Answer, Asked, Box, Citation, Cited, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
+from ragapp.viewer import Viewer
 
 if TYPE_CHECKING:
     from ragapp.why import Why
@@ -75,8 +77,11 @@ class Rag:
             self._check_embedder()
         self._lexicon = Lexicon(self.catalog)
         self._vectors = VectorIndex(self.catalog, self._embedder.fingerprint, config.search.exact_up_to)
+        self.viewer = Viewer(self.catalog)
         self._tools_lock = threading.Lock()
         self._tools: Toolbox | None = None
+        self._wardrobe = Wardrobe(config, self._embedder)
+        self.is_warm = False  # whether everything that an answer needs is loaded
 
     @classmethod
     def open(
@@ -116,17 +121,26 @@ class Rag:
         passwords: Sequence[str] = (),
         progress: Callable[[Progress], None] = lambda _: None,
         dry_run: bool = False,
+        below: str | Path | None = None,
+        on_file: Callable[[Outcome], None] = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+        publish: bool = True,
     ) -> Report:
         """Ingest files and folders. Files that cannot be read are in the report; the others are in the library.
 
-        ``progress`` is called from several threads, by one at a time. Raises NotFound when there is nothing to ingest,
-        and LibraryLocked when another process is writing.
+        ``progress`` and ``on_file`` (what becomes of each file) are called from several threads, by one at a time. Once
+        ``cancelled()`` is true the run ends within about half a second: documents that are through stay, the report
+        says what was done, nothing is raised. Files are named by their path below the folder that was named, or
+        ``below`` another one. Without ``publish`` the search caches are left behind; see ``publish_caches``. Raises
+        NotFound when there is nothing to ingest, and LibraryLocked when another process is writing.
         """
         where = _paths(paths)
-        found = scan(where)
+        found = scan(where, None if below is None else Path(below).expanduser())
         if not found.sources:
             raise nothing_found(where, found)
-        return self._ingest(found, passwords, progress, dry_run=dry_run)
+        return self._ingest(
+            found, passwords, progress, dry_run=dry_run, on_file=on_file, cancelled=cancelled, publish=publish
+        )
 
     def sync(
         self,
@@ -170,7 +184,15 @@ class Rag:
                 )
 
     def _ingest(
-        self, found: Found, passwords: Sequence[str], progress: Callable[[Progress], None], *, dry_run: bool = False
+        self,
+        found: Found,
+        passwords: Sequence[str],
+        progress: Callable[[Progress], None],
+        *,
+        dry_run: bool = False,
+        on_file: Callable[[Outcome], None] = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+        publish: bool = True,
     ) -> Report:
         table = self.config.ingest
         cores = os.cpu_count() or 1
@@ -201,10 +223,11 @@ class Rag:
             self._check_embedder()
             self._note_makers(pipeline.chunker)
             try:
-                return pipeline.run(found, passwords, progress)
+                return pipeline.run(found, passwords, progress, on_file=on_file, cancelled=cancelled)
             finally:
                 # Training a large index takes minutes: not when the user has just stopped the run.
-                self._publish(train=sys.exception() is None)
+                if publish:
+                    self._publish(train=sys.exception() is None and not cancelled())
 
     def _note_makers(self, chunker: Chunker) -> None:
         """Write down whose vectors and chunks the library is about to be given."""
@@ -248,10 +271,18 @@ class Rag:
         """Forget files and the documents that no other file stands for, and look whether a trace of them is left.
 
         The library's file and its caches are written anew, which takes about as long as making the caches did.
-        Addresses that are not in the library are passed over. Raises LibraryLocked when another process is writing.
+        Files that were uploaded go, too; others are their owners'. Addresses that are not in the library are passed
+        over. Raises LibraryLocked when another process is writing.
         """
+        gone = [path_of(uri) for uri in uris]
+
+        def renew() -> None:
+            # By now the documents are forgotten: a file that is left by a kill stands for nothing.
+            Originals(self.folder).remove(gone)
+            self._renew_caches()
+
         with self.catalog.writing():
-            return erase(self.catalog, uris, self._renew_caches)
+            return erase(self.catalog, uris, renew)
 
     def _renew_caches(self) -> None:
         checkup.sweep_files(self.folder)
@@ -314,32 +345,47 @@ class Rag:
         found = _result(search(tools, query, max(wanted, tools.depth) if reranks else wanted))
         return (_result(rerank(tools, query, found)) if reranks else found)[:wanted]
 
-    def ask(self, question: str | Query, *, flow: str | None = None, save_trace: str | Path | None = None) -> Answer:
+    def ask(
+        self,
+        question: str | Query,
+        *,
+        flow: str | None = None,
+        save_trace: str | Path | None = None,
+        asked: Asked | None = None,
+    ) -> Answer:
         """The whole answer, with its citations and their boxes; see ``stream``."""
-        for event in self.stream(question, flow=flow, save_trace=save_trace):
+        for event in self.stream(question, flow=flow, save_trace=save_trace, asked=asked):
             if isinstance(event, Done):
                 return event.answer
         raise RagappError(f"The flow {flow or self.config.answer.flow!r} ended without an answer.")
 
     def stream(
-        self, question: str | Query, *, flow: str | None = None, save_trace: str | Path | None = None
+        self,
+        question: str | Query,
+        *,
+        flow: str | None = None,
+        save_trace: str | Path | None = None,
+        asked: Asked | None = None,
     ) -> Iterator[Event]:
         """The answer as events; closing the iterator stops the model within one token.
 
-        A wrong question, flow or model raises here, before the first event is asked for. ``save_trace`` names a file
-        that is to hold all of it; see trace.py.
+        A wrong question, flow, model or wish raises here, before the first event is asked for. ``save_trace`` names a
+        file that is to hold all of it; see trace.py. ``asked`` are wishes that go before the settings.
         """
         query = self._query(question)
         name = flow or self.config.answer.flow
         run: Flow = registry.resolve("flow", name)
         tools = self._tools_for_one()
+        if asked is not None:
+            tools = self._wardrobe.suit(tools, asked)
         if save_trace is None:
             return self._finished(run, tools, query)
         from ragapp import trace
 
         file = Path(save_trace).expanduser()
         trace.check_target(file)
-        begun = trace.begin(query, name, self.config, self.catalog)
+        config = wished(self.config, asked) if asked else self.config
+        begun = trace.begin(query, name, config, self.catalog)
         return trace.record(self._finished(run, tools, query), begun, lambda made: made.save(file))
 
     def why(self, question: str | Query, document: str, page: int) -> Why:
@@ -399,6 +445,23 @@ class Rag:
         """Names of the flows that can be asked for."""
         return registry.names("flow")
 
+    def use_model(self, model: str) -> None:
+        """Let another chat model write from the next question on; "" lets nobody write, and answers are quotes.
+
+        Answers in the making end with the model they began with, which is let go with the last of them. Nothing is
+        loaded; see ``warm``. Raises ConfigError and ModelError for a model that cannot be used: nothing has changed.
+        """
+        chat = self.config.chat.model_copy(update={"model": model})
+        config = self.config.model_copy(update={"chat": chat})
+        made = parts.chat_of(config)
+        tools = parts.toolbox(
+            config, self.catalog, self._vectors, self._lexicon, embedder=self._embedder, chat=made
+        )  # fmt: skip
+        reranker = self._made_tools().reranker  # it may be a loaded model too, and does not change
+        with self._tools_lock:
+            self.config, self.chat, self._tools = config, made, replace(tools, reranker=reranker)
+            self.is_warm = False
+
     def boxes_of(self, found: Passage | Citation) -> tuple[Box, ...]:
         """The rectangles of a passage or citation on its pages; none when the file is gone, changed or encrypted."""
         if isinstance(found, Passage):
@@ -440,13 +503,14 @@ class Rag:
 
     def warm(self) -> None:
         """Load what an answer needs, so that the first question does not wait for it."""
-        self._made_tools()
+        chat, reranker = self.chat, self._made_tools().reranker
         self._embedder.embed_query("warm")
-        for part in (self.chat, self._made_tools().reranker):
+        for part in (chat, reranker):
             if hasattr(part, "warm"):
                 part.warm()
         self._vectors.follow()
         self._lexicon.follow()
+        self.is_warm = chat is self.chat  # another one may have been chosen meanwhile
 
     def doctor(self) -> Iterator[str]:
         """A sentence for everything that is wrong with the library; none when all is well. ``mend`` puts it right."""
@@ -460,6 +524,7 @@ class Rag:
         yield from cache_faults(self.catalog, (self._vectors, self._lexicon))
 
     def close(self) -> None:
+        self.viewer.close()
         self._vectors.close()
         self._lexicon.close()
         self.catalog.close()
@@ -482,8 +547,8 @@ class Rag:
                 f"The question has {len(query.text):,} characters; at most {limit:,} are read.",
                 "Ask a shorter question, or raise [search] max_question_chars.",
             )
-        # Half of a character pair, as a broken client may send it, can be neither stored nor shown.
-        return replace(query, text=query.text.encode("utf-8", "replace").decode("utf-8"))
+        history = tuple(replace(turn, text=_sendable(turn.text)) for turn in query.history)
+        return replace(query, text=_sendable(query.text), history=history)
 
     def _check_embedder(self) -> None:
         made_by, now = self.catalog.embedder(), self._embedder.fingerprint
@@ -498,6 +563,11 @@ class Rag:
     def tools(self) -> Toolbox:
         """What flows work with, for those who measure a part by itself; its budget has no end."""
         return self._made_tools()
+
+    @property
+    def embedder(self) -> Any:
+        """What makes vectors of texts; see embedders.Machine."""
+        return self._embedder
 
     def _tools_for_one(self) -> Toolbox:
         """The tools for one question, with a budget of its own."""
@@ -517,6 +587,11 @@ class Rag:
 def _paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     each = [paths] if isinstance(paths, str | Path) else paths
     return [Path(path).expanduser() for path in each]
+
+
+def _sendable(text: str) -> str:
+    """The text without halves of character pairs, as a broken client may send them: nothing can store or read them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _result(step: Generator[Event, None, _T]) -> _T:

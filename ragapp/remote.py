@@ -1,4 +1,4 @@
-"""Chat models elsewhere: any server that speaks OpenAI's protocol, and LangChain's providers. Only when named.
+"""Chat models elsewhere: any server that speaks OpenAI's protocol. Only when named; LangChain's: ``providers.py``.
 
 httpx carries the requests, not a provider's client: such clients read variables of the environment that a user of
 ragapp never set for it, and some fetch files to count tokens. Nothing but the address that was named is contacted.
@@ -20,37 +20,25 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import Field, PrivateAttr, SecretStr
 
 import ragapp.chat  # noqa: F401 - switches the upload of prompts off
 from ragapp import wire
-from ragapp.chunks import piece, tell
+from ragapp.chunks import StreamedChat, estimated_tokens, let_through, text_tokens, turns_of
 from ragapp.errors import ConfigError, ContextTooLong, ModelError
 from ragapp.sampling import Options
 from ragapp.streaming import Stops
 
-__all__ = ["Address", "RemoteChat", "Written", "estimated_tokens", "text_tokens"]
+__all__ = ["Address", "RemoteChat", "Written"]
 
 _WINDOW = 4096  # where neither settings nor server say: what Ollama gives a model unless it is told otherwise
 _ASK_S = 10.0  # for questions about the server itself
 _AFTER_END_S = 5.0  # how long usage is waited for after the last word
 _STOPS_SENT = 4  # OpenAI refuses more; what a server does not stop at, we do
-_PIECE = re.compile(r"[A-Za-z]{1,4}|[^\sA-Za-z]|\n+|[^\S\n]{2,}")
 _TOO_LONG = re.compile(r"context.{0,20}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
-_ROLES = {SystemMessage: "system", HumanMessage: "user", AIMessage: "assistant"}
-
-
-def estimated_tokens(messages: Sequence[BaseMessage]) -> int:
-    """Tokens of messages for a model whose tokenizer is not at hand, erring on the high side.
-
-    Four Latin letters, a digit, a sign or a character of another script each count as one; a rare character may be
-    more to an old vocabulary.
-    """
-    return sum(8 + sum(1 for _ in _PIECE.finditer(str(message.text))) for message in messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +68,8 @@ class Address:
         except ValueError:
             valid = False
         if not valid:
-            raise ConfigError(f"{url!r} is not the address of a server.", "It looks like http://localhost:11434/v1.")
+            shown = re.sub(r"(?<=//)[^/?#]*@", "", url)  # a password that stands in it is shown to nobody
+            raise ConfigError(f"{shown!r} is not the address of a server.", "It looks like http://localhost:11434/v1.")
         path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
         return cls(f"{parts.scheme.lower()}://{parts.netloc}{path}", unquote(parts.fragment))
 
@@ -111,16 +100,17 @@ class Written:
         return cls([], asked, time.monotonic())
 
     def add(self, text: str) -> None:
-        self.first = self.first or time.monotonic()
-        self.text.append(text)
+        if text:
+            self.first = self.first or time.monotonic()
+            self.text.append(text)
 
     def last_piece(self, model: str, reason: str) -> ChatGenerationChunk:
         """The closing chunk: usage as the server counted it, else estimated and marked as such."""
         seconds = time.monotonic() - self.started
         known = self.usage is not None
         usage = self.usage or {}
-        read = int(usage.get("prompt_tokens") or self.asked)
-        wrote = int(usage.get("completion_tokens") or 0) if known else text_tokens("".join(self.text))
+        read = _whole(usage.get("prompt_tokens")) or self.asked
+        wrote = _whole(usage.get("completion_tokens")) if known else text_tokens("".join(self.text))
         facts: dict[str, Any] = {
             "finish_reason": reason,
             "model_name": model,
@@ -138,11 +128,12 @@ class Written:
         )
 
 
-def text_tokens(text: str) -> int:
-    return sum(1 for _ in _PIECE.finditer(text))
+def _whole(value: object) -> int:
+    """A number of tokens as a server tells it; 0 for anything else."""
+    return value if isinstance(value, int) and value > 0 else 0
 
 
-class RemoteChat(BaseChatModel):
+class RemoteChat(StreamedChat):
     """A model behind an OpenAI-compatible server (vLLM, llama.cpp, Ollama, LM Studio, ragapp itself).
 
     ``model`` empty means what the address names behind its ``#``, else the first that the server lists. ``api_key``
@@ -154,18 +145,11 @@ class RemoteChat(BaseChatModel):
     about twice a second, so that whoever reads it may close it; closing it closes the connection.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     url: str
     model: str = ""
     api_key: SecretStr = Field(default=SecretStr(""), repr=False)
     timeout: float = Field(default=120.0, gt=0)
     retries: int = Field(default=2, ge=0)
-    max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = None
-    context_tokens: int | None = Field(default=None, ge=1)
 
     _asking: threading.Lock = PrivateAttr(default_factory=threading.Lock)
     _server: Server | None = PrivateAttr(default=None)
@@ -201,42 +185,25 @@ class RemoteChat(BaseChatModel):
 
     def count_tokens(self, messages: Sequence[BaseMessage]) -> int:
         """Tokens of the prompt made of these messages: the server's own count, or an estimate on the high side."""
-        turns = [_turn(message) for message in messages]
+        turns = turns_of(messages)
         if not self._counts or self._about().maker not in {"vllm", "llamacpp"}:
             return estimated_tokens(messages)
         key = json.dumps(turns)
-        if key not in self._counted:
+        count = self._counted.get(key)
+        if count is None:
             try:
                 count = self._count(turns)
-            except (wire.WireError, KeyError, TypeError):
+            except (wire.WireError, KeyError, TypeError, ValueError):
                 self._counts = False
                 return estimated_tokens(messages)
             while len(self._counted) >= 64:
                 self._counted.pop(next(iter(self._counted)), None)
             self._counted[key] = count
-            return count
-        return self._counted[key]
-
-    def get_num_tokens(self, text: str) -> int:
-        """An estimate on the high side (LangChain's default would ask the hub for GPT-2)."""
-        return text_tokens(text)
-
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """``count_tokens``, under LangChain's name; ``tools`` are not covered."""
-        return self.count_tokens(messages)
+        return count
 
     def get_token_ids(self, text: str) -> list[int]:
         """Stands in for the tokens, which only the server knows: as many numbers as they are estimated to be."""
         return list(range(text_tokens(text)))
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop=stop, run_manager=run_manager, **kwargs))
 
     def _stream(
         self,
@@ -251,24 +218,15 @@ class RemoteChat(BaseChatModel):
         ModelError for whatever goes wrong on the way or at the server, also half way through an answer.
         """
         options = Options.of(self, stop, kwargs)
-        turns, asked, window = [_turn(message) for message in messages], self.count_tokens(messages), self.window()
+        turns, asked, window = turns_of(messages), self.count_tokens(messages), self.window()
         if asked >= window:
             raise _too_long(f"The prompt has about {asked:,} tokens, and the window of {self._name()} is {window:,}.")
         most = min(options.max_tokens, window - asked)
         written, stops = Written.begin(asked), Stops(options.stop)
         with closing(self._pieces(turns, options, most, written)) as pieces:
-            for text in pieces:
-                passed = stops.feed(text)
-                if passed:
-                    written.add(passed)
-                    yield tell(piece(passed), run_manager)
-                elif not stops.hit:
-                    yield piece("")
-                if stops.hit:
-                    break
-        if rest := stops.feed("", end=True):
-            written.add(rest)
-            yield tell(piece(rest), run_manager)
+            for chunk in let_through(pieces, stops, run_manager):
+                written.add(chunk.text)
+                yield chunk
         reason = "stop" if stops.hit or written.reason != "length" else "length"
         yield written.last_piece(self._name(), reason)
 
@@ -287,7 +245,7 @@ class RemoteChat(BaseChatModel):
                 yield from self._read(call, written)
                 return
             except wire.WireError as error:
-                if not self._can_do_without(error, body):
+                if written.text or not self._can_do_without(error, body):  # what was said cannot be said again
                     raise self._told(error, begun=bool(written.text)) from error
             finally:
                 call.close()
@@ -318,7 +276,8 @@ class RemoteChat(BaseChatModel):
             chunk = json.loads(data)
             if error := chunk.get("error"):
                 raise wire.WireError("status", "", status=int(chunk.get("status") or 500), body=json.dumps(error))
-            written.usage = chunk.get("usage") or written.usage
+            usage = chunk.get("usage")
+            written.usage = usage if usage and isinstance(usage, dict) else written.usage
             choice: dict[str, Any] = next(iter(chunk.get("choices") or []), {})
             written.reason = str(choice.get("finish_reason") or written.reason)
             text = (choice.get("delta") or choice.get("message") or {}).get("content") or ""
@@ -360,6 +319,12 @@ class RemoteChat(BaseChatModel):
         address = self._address.base
         if not key and (address.startswith("https:") or wire.is_loopback(address)):
             key = os.environ.get("OPENAI_API_KEY", "")
+        key = key.strip()  # files and shells like to leave a line end behind it
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(
+                "The API key holds characters that no request can carry.",
+                "See that [chat] api_key or $OPENAI_API_KEY holds the key and nothing else.",
+            )
         agent = {"User-Agent": "ragapp", "Accept": "text/event-stream, application/json"}
         return {**agent, **({"Authorization": f"Bearer {key}"} if key else {})}
 
@@ -408,7 +373,7 @@ class RemoteChat(BaseChatModel):
         return next((value for value in known if isinstance(value, int) and value > 0), None)
 
     def _count(self, turns: Any) -> int:
-        """The server's own count. Raises WireError, KeyError or TypeError where it cannot count."""
+        """The server's own count. Raises WireError, KeyError, TypeError or ValueError where it cannot count."""
 
         def ask(path: str, body: Mapping[str, Any]) -> Any:
             return wire.ask("POST", f"{self._address.root}/{path}", self._headers(), min(self.timeout, _ASK_S), body)
@@ -459,7 +424,7 @@ class RemoteChat(BaseChatModel):
             ({404, *range(300, 400)}, f"There is no OpenAI server at {where}: status {status}{moved}.", spelling),
             ({429}, f"The server at {where} is too busy{said}.", f"{later}, or raise [chat] retries."),
             (range(500), f"The server at {where} refuses the request, {status}{said}.", ""),
-            (range(500, 1000), f"The server at {where} failed, {status}{said}.", "Ask again; see its log."),
+            ({status}, f"The server at {where} failed, {status}{said}.", "Ask again; see its log."),
         )
         return next(ModelError(message, hint) for statuses, message, hint in table if status in statuses)
 
@@ -480,17 +445,9 @@ class RemoteChat(BaseChatModel):
             if isinstance(content, dict) and name in content:
                 content = content[name]
         text = content if isinstance(content, str) else json.dumps(content) if content else ""
-        key = self.api_key.get_secret_value() or os.environ.get("OPENAI_API_KEY", "")
+        key = (self.api_key.get_secret_value() or os.environ.get("OPENAI_API_KEY", "")).strip()
         text = text.replace(key, "…") if key else text
         return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")
-
-
-def _turn(message: BaseMessage) -> dict[str, str]:
-    role = message.role if isinstance(message, ChatMessage) else ""
-    role = role or next((name for kind, name in _ROLES.items() if isinstance(message, kind)), "")
-    if not role:
-        raise ModelError(f"A remote model takes no messages of type {message.type}.", "Tool calls are not covered.")
-    return {"role": role, "content": str(message.text)}
 
 
 def _too_long(message: str) -> ContextTooLong:

@@ -45,13 +45,20 @@ class Options:
         def pick(name: str, otherwise: Any) -> Any:
             return given.get(name, getattr(chat, name, otherwise))
 
-        return cls(
-            max_tokens=int(given.get("max_tokens", pick("max_new_tokens", 512))),
-            temperature=float(pick("temperature", 0.0)),
-            top_p=float(pick("top_p", 1.0)),
-            seed=pick("seed", None),
-            stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
-        )
+        seed = pick("seed", None)
+        try:
+            return cls(
+                max_tokens=int(given.get("max_tokens", pick("max_new_tokens", 512))),
+                temperature=float(pick("temperature", 0.0)),
+                top_p=float(pick("top_p", 1.0)),
+                seed=None if seed is None else int(seed),
+                stop=tuple(each for each in ((stop,) if isinstance(stop, str) else stop or ()) if each),
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(
+                f"An option of the model is no number: {error}.",
+                "max_tokens and seed are whole numbers, temperature and top_p numbers.",
+            ) from error
 
 
 class Sampler:

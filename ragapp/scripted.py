@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import Field
 
-from ragapp.chunks import last_piece, piece, tell
+from ragapp.chunks import StreamedChat, last_piece, let_through
 from ragapp.errors import ContextTooLong, ModelError
 from ragapp.sampling import Options
 from ragapp.streaming import Stops
@@ -21,7 +20,7 @@ from ragapp.streaming import Stops
 __all__ = ["ScriptedChat"]
 
 
-class ScriptedChat(BaseChatModel):
+class ScriptedChat(StreamedChat):
     """A double for tests: answers with ``replies`` one after the other, word by word, and keeps the ``prompts`` it saw.
 
     ``delay_s`` is slept before every word. ``fail_at`` n raises ``error`` in place of the n-th word (from 1) of every
@@ -29,14 +28,11 @@ class ScriptedChat(BaseChatModel):
     ``count_tokens`` and usage alike. Raises ModelError when it is asked more often than it has replies.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     replies: list[str]
     delay_s: float = 0.0
     fail_at: int | None = None
     error: Exception = Field(default_factory=lambda: ModelError("The scripted model failed, as it was told to."))
     context_tokens: int = 8192
-    max_new_tokens: int = 512
     prompts: list[list[BaseMessage]] = Field(default_factory=list)
     closed: int = 0
 
@@ -55,15 +51,6 @@ class ScriptedChat(BaseChatModel):
 
     def get_token_ids(self, text: str) -> list[int]:
         return list(range(len(text.split())))
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop=stop, run_manager=run_manager, **kwargs))
 
     def _stream(
         self,
@@ -84,20 +71,20 @@ class ScriptedChat(BaseChatModel):
             )
         words = re.findall(r"\s*\S+|\s+\Z", self.replies.pop(0))
         most = min(options.max_tokens, self.context_tokens - asked)
-        stops, started, written = Stops(options.stop), time.monotonic(), 0
+        stops, started, written = Stops(options.stop), time.monotonic(), list[str]()
         try:
-            for written, word in enumerate(words[:most], 1):
-                time.sleep(self.delay_s)
-                if written == self.fail_at:
-                    raise self.error
-                if text := stops.feed(word):
-                    yield tell(piece(text), run_manager)
-                if stops.hit:
-                    break
-            if text := stops.feed("", end=True):
-                yield tell(piece(text), run_manager)
+            yield from let_through(self._said(words[:most], written), stops, run_manager)
             reason = "stop" if stops.hit or len(words) <= most else "length"
-            yield last_piece("scripted", asked, written, reason, time.monotonic() - started)
+            yield last_piece("scripted", asked, len(written), reason, time.monotonic() - started)
         except GeneratorExit:
             self.closed += 1
             raise
+
+    def _said(self, words: Sequence[str], written: list[str]) -> Iterator[str]:
+        """The words one after the other, each noted in ``written`` when its turn comes."""
+        for number, word in enumerate(words, 1):
+            time.sleep(self.delay_s)
+            if number == self.fail_at:
+                raise self.error
+            written.append(word)
+            yield word

@@ -9,9 +9,13 @@ from ragapp.types import Answer, Box, Citation, Passage
 
 
 def passage_dict(passage: Passage, boxes: Sequence[Box] = ()) -> dict[str, Any]:
-    """``{document, page, label, score, text, found_by, boxes}``."""
+    """``{document, document_id, page, start, end, label, score, text, found_by, boxes}``; ``start`` and ``end`` are
+    offsets in the document's text, by code points."""
     return {
         "document": passage.document,
+        "document_id": passage.chunk.document_id,
+        "start": passage.chunk.start,
+        "end": passage.chunk.end,
         "page": passage.chunk.page,
         "label": passage.label,
         "score": round(passage.score, 6),
@@ -24,10 +28,14 @@ def passage_dict(passage: Passage, boxes: Sequence[Box] = ()) -> dict[str, Any]:
 
 
 def citation_dict(citation: Citation) -> dict[str, Any]:
-    """``{marker, document, page, label, quote, state, boxes}``."""
+    """``{marker, document, document_id, page, start, end, label, quote, state, boxes}``; ``start`` and ``end`` are
+    equal where the quote was not found."""
     return {
         "marker": citation.marker,
         "document": citation.passage.document,
+        "document_id": citation.passage.chunk.document_id,
+        "start": citation.start,
+        "end": citation.end,
         "page": citation.page,
         "label": citation.label,
         "quote": citation.quote,

@@ -1,8 +1,8 @@
 """The verbs a flow is made of. Each yields events while it works and returns its result.
 
-Every verb ends with one Step that says what it cost and why. Those that ask a language model may fail, be refused by
-the budget, or get a reply that makes no sense: then they return what was there before, and the Step has a ``warning``
-or says that the budget was used up. What the model writes for them is never a Token.
+Every verb that had work to do ends with one Step that says what it cost and why. Those that ask a language model may
+fail, be refused by the budget, or get a reply that makes no sense: then they return what was there before, and the Step
+has a ``warning`` or says that the budget was used up. What the model writes for them is never a Token.
 """
 
 from __future__ import annotations
@@ -261,10 +261,14 @@ def _searched(queries: Sequence[Query], found: Sequence[Sequence[Passage]]) -> d
     }
 
 
-def pool(tools: Tools, lists: Sequence[Sequence[Passage]], ahead: int = 0) -> Generator[Event, None, list[Passage]]:
+def pool(
+    tools: Tools, lists: Sequence[Sequence[Passage]], ahead: int = 0, *, in_turns: bool = False
+) -> Generator[Event, None, list[Passage]]:
     """Several rankings as one, nothing twice, by reciprocal rank fusion (Cormack et al. 2009), at most ``depth`` long.
 
     The first list's best ``ahead`` passages stay in front: for further searches that are to add and not to displace.
+    ``in_turns`` the best of every list come first, then the second ones: for lists that answer different questions,
+    where what two of them found is no better than what only one can find.
 
     Places are compared and not scores, as each search scales its scores to its own best. What an earlier list found
     keeps that list's ranks and scores, so the question's own search should come first. The scores are handed out anew
@@ -273,15 +277,21 @@ def pool(tools: Tools, lists: Sequence[Sequence[Passage]], ahead: int = 0) -> Ge
     started = time.perf_counter()
     kept: list[Passage] = []
     points: list[float] = []
+    turns: list[int] = []  # the best place that each has in any list
     for found in lists:
         for place, passage in enumerate(found, 1):
             at = next((i for i, other in enumerate(kept) if _is_one(passage, other)), None)
             if at is None:
+                at = len(kept)
                 kept.append(passage)
                 points.append(0.0)
-            points[len(kept) - 1 if at is None else at] += 1 / (RRF_CONSTANT + place)
+                turns.append(place)
+            points[at] += 1 / (RRF_CONSTANT + place)
+            turns[at] = min(turns[at], place)
     stays = min(ahead, len(lists[0]))
-    order = sorted(range(len(kept)), key=lambda i: (min(i, stays), -points[i], i))[: tools.depth]
+    order = sorted(range(len(kept)), key=lambda i: (min(i, stays), turns[i] if in_turns else 0, -points[i], i))[
+        : tools.depth
+    ]
     scores = sorted((passage.score for passage in kept), reverse=True)
     pooled = [replace(kept[i], score=score) for i, score in zip(order, scores, strict=False)]
     yield _step("pool", started, {"lists": len(lists), "passages": len(pooled)})
@@ -414,8 +424,25 @@ def gather(tools: Tools, query: Query, passages: Sequence[Passage]) -> Generator
     """Make passages to be read out of the best ones that were found, as many as may be cited."""
     started = time.perf_counter()
     gathered = tools.gatherer.gather(query, passages[: tools.k])
-    yield _step("gather", started, {"passages": len(gathered)})
+    yield _step("gather", started, {"passages": len(gathered), "cut": _cut(tools, passages, gathered)})
     return gathered
+
+
+def _cut(tools: Tools, passages: Sequence[Passage], gathered: Sequence[Passage]) -> list[dict[str, object]]:
+    """The passages that were looked at and may not be cited: beyond ``k``, or joined to a better one."""
+    kept = {passage.chunk.id for passage in gathered}
+    return [
+        {
+            "document": passage.document,
+            "page": passage.chunk.page,
+            "place": place,
+            "score": round(passage.score, 6),
+            "found_by": {name: {"rank": rank.rank, "score": rank.score} for name, rank in passage.found_by.items()},
+            "by": "joined" if place <= tools.k else "k",
+        }
+        for place, passage in enumerate(passages, 1)
+        if place > tools.k or passage.chunk.id not in kept
+    ]
 
 
 def write(

@@ -35,6 +35,7 @@ FORMAT = "ragapp-trace"
 VERSION = 1
 _SECRET_NAME = re.compile(r"key|token$|secret|passw|credential", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+_MARKS = re.compile(r"(?:\[\d+\]\s*)+")
 _HEAD_BYTES = 200  # the format stands within so many bytes of the file's begin
 _NOT_OF_THE_QUESTION = ("deadline",)  # a moment of one process's clock
 
@@ -353,10 +354,16 @@ class Difference:
         yield from (f"Passage moved from {m.before} to {m.after}: {m.passage}." for m in self.passages_moved)
 
 
+def check_answered(trace: Trace) -> None:
+    """Raise ConfigError for a trace without an answer: to be asked before a model writes another one."""
+    if trace.answer is None:
+        raise ConfigError(f"The trace has no answer: {trace.error}", "Nothing can be compared with it.")
+
+
 def compare(before: Trace | Answer, after: Trace | Answer) -> Difference:
     """How the second answer differs from the first. Raises ConfigError for a trace without an answer."""
     one, other = _outline_of(before), _outline_of(after)
-    gone, new = _exchanged([s for s, _ in one.sentences], [s for s, _ in other.sentences])
+    gone, new = _exchanged(one.sentences, other.sentences)
     recited = tuple(_recited(one.citations, other.citations))
     lost, added, moved = _shuffled(one.passages, other.passages)
     return Difference(
@@ -394,16 +401,17 @@ class _Outline:
     citations: tuple[_Cited, ...]
 
     @property
-    def sentences(self) -> list[tuple[str, int]]:
-        return [(self.text[start:end].strip(), start) for start, end in sentences(self.text)]
+    def sentences(self) -> list[str]:
+        """The sentences; marks that stand by themselves are none, their citations are compared."""
+        found = (self.text[start:end].strip() for start, end in sentences(self.text))
+        return [text for text in found if not _MARKS.fullmatch(text)]
 
 
 def _outline_of(answered: Trace | Answer) -> _Outline:
     if isinstance(answered, Answer):
         return _outline(plain(answered))
-    if answered.answer is None:
-        raise ConfigError(f"The trace has no answer: {answered.error}", "Nothing can be compared with it.")
-    return _outline(answered.answer)
+    check_answered(answered)
+    return _outline(answered.answer or {})
 
 
 def _outline(answer: Mapping[str, Any]) -> _Outline:
@@ -489,6 +497,7 @@ def _query(data: Mapping[str, Any]) -> Query:
         standalone=str(data["standalone"]),
         hypotheses=tuple(map(str, data["hypotheses"])),
         tokens_left=None if data["tokens_left"] is None else int(data["tokens_left"]),
+        parts=tuple(map(str, data.get("parts", ()))),  # which the first traces do not have
     )
 
 

@@ -245,6 +245,18 @@ class Expansion:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Wishes for one answer, None where the settings decide: how many passages may be cited (``k``), the name of a
+    reranker (never a dotted path), HyDE, and whether what no page bears out is left out.
+    """
+
+    k: int | None = None
+    reranker: str | None = None
+    hyde: Literal["auto", "on", "off"] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One earlier message of a conversation."""
 
@@ -259,6 +271,7 @@ class Query:
     ``options`` are wishes for this one answer that a chat model understands: max_tokens, temperature, top_p, stop.
 
     ``standalone`` is the question with what it takes from the conversation written out, empty where that is nothing.
+    ``parts`` are the questions that it holds, where a flow has found several: each of them wants an answer.
     ``hypotheses`` are texts whose vectors are averaged with the question's. ``deadline`` (``time.monotonic()``) and
     ``tokens_left`` end the writing of an answer.
     """
@@ -272,6 +285,7 @@ class Query:
     hypotheses: tuple[str, ...] = ()
     deadline: float | None = None
     tokens_left: int | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def sought(self) -> str:

@@ -98,7 +98,7 @@ def ask(
         raise _translated(error) from error
     text = content.decode("utf-8", "replace")
     if response.status_code != 200:
-        raise WireError("status", "", status=response.status_code, body=text, retry_after=_retry_after(response))
+        raise _status_error(response, text)
     try:
         return json.loads(text)
     except ValueError as error:
@@ -201,16 +201,16 @@ async def _check_status(response: httpx.Response) -> None:
         body += piece
         if len(body) > _BODY_BYTES:
             break
-    error = WireError(
-        "status",
-        response.headers.get("location", ""),
-        status=response.status_code,
-        body=body.decode("utf-8", "replace"),
-        retry_after=_retry_after(response),
-    )
+    error = _status_error(response, body.decode("utf-8", "replace"))
     if response.status_code in _WORTH_ANOTHER_TRY:
         raise _Again(error)
     raise error
+
+
+def _status_error(response: httpx.Response, body: str) -> WireError:
+    """An answer with another status than 200; ``detail`` is where a redirect points to."""
+    where = response.headers.get("location", "")
+    return WireError("status", where, status=response.status_code, body=body, retry_after=_retry_after(response))
 
 
 async def _datas(response: httpx.Response) -> AsyncIterator[str]:

@@ -147,10 +147,10 @@ _ASPECT = re.compile(
 _OF = re.compile(r"^(?P<head>.+?\s(?:of|for|in|at|under|by))\s+(?P<name>.+)$", re.I)
 _HANGING_ZH = re.compile(r"(?<!是)(?:如何|怎么|怎样|为什么|为何|何时|何地|什么时候|什么地方|在哪里|在哪儿)\s*$")
 _DIFFER_ZH = re.compile(
-    r"(?P<a>[^，,和与跟同]{2,20}?)(?:和|与|跟|同)(?P<b>[^，,和与跟同]{2,20}?)"
+    r"(?P<a>[^，,和与跟同]{2,40}?)(?:和|与|跟|同)(?P<b>[^，,和与跟同]{2,40}?)"
     r"(?:(?:在|的)(?P<of>[^，,]{1,12}?)(?:上|方面)?)?(?:之间)?的?(?:有什么|有何|有哪些|有啥|是什么)?(?:[一二两三几\d]+[个种点])?(?:主要)?(?:的)?"
     r"(?:区别|差别|不同|差异)"
-    r"|(?:比较|对比)(?:一下)?(?P<a2>[^，,和与跟同]{2,20}?)(?:和|与|跟|同)(?P<b2>[^，,的]{2,20})(?:的(?P<of2>.{1,12}))?$"
+    r"|(?:比较|对比)(?:一下)?(?P<a2>[^，,和与跟同]{2,40}?)(?:和|与|跟|同)(?P<b2>[^，,的]{2,40})(?:的(?P<of2>.{1,12}))?$"
 )
 
 
@@ -244,7 +244,8 @@ _GREETINGS_ZH = (
     "你是谁|您是谁|你叫什么名字|你叫什么|你能做什么|你会做什么|你会什么|你可以做什么|你能帮我什么|你是机器人吗|你是人吗|"
     "你好吗|最近好吗|很好|太好了|好的|你|您|们|啊|呀|了|吗"
 )
-_SMALL_TALK = re.compile(rf"(?:(?:{_GREETINGS}|{_GREETINGS_ZH})[\s,.!?~，。！？～、]*)+", re.I)
+# At most so many: some can be read as one phrase or as two, and the ways to read a row of them double with each.
+_SMALL_TALK = re.compile(rf"(?:(?:{_GREETINGS}|{_GREETINGS_ZH})[\s,.!?~，。！？～、]*){{1,10}}", re.I)
 
 
 def is_small_talk(text: str) -> bool:

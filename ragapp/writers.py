@@ -102,7 +102,8 @@ class ChatWriter:
 # -- what a reply means ------------------------------------------------------------------------------------------------
 
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.S)
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,2}[.)、:]|[a-z][.)])\s*", re.I)
+# "3.5 percent", "10:30" and "U.S. taxes" begin with what a bullet begins with, and are none.
+_BULLET = re.compile(r"^\s*(?:[-*•–](?!\d)|\(?\d{1,2}[.)、:](?!\d)|[a-z][.)](?=\s)|[A-Z]\))\s*")
 _LABEL = re.compile(
     r"^(?:[\w -]{0,30}(?:question|query|rewrite|search)\s*\d*|(?:[\u4e00-\u9fff]{0,6})(?:问题|问句|查询))\s*[:：]\s*",
     re.I,

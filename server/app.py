@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import os
 import socket
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from errno import EADDRINUSE
 from pathlib import Path
@@ -22,88 +21,114 @@ import ragapp
 from ragapp.config import ServerTable
 from ragapp.errors import ConfigError
 from ragapp.rag import Rag
-from ragapp.server import chat, library
+from ragapp.server import (
+    answerer,
+    ask,
+    chat,
+    collections,
+    conversations,
+    documents,
+    embeddings,
+    events,
+    library,
+    pages,
+    suggest,
+    tools,
+    tracing,
+    window,
+)
 from ragapp.server.auth import Guard, check_address
+from ragapp.server.description import describe
 from ragapp.server.errors import ErrorTable
-from ragapp.server.gate import BodyLimit, Gate
+from ragapp.server.gate import BodyLimit
+from ragapp.server.headers import SecurityHeaders
+from ragapp.server.house import House
+from ragapp.server.limits import RateLimit
+from ragapp.server.logs import AccessLog, written
+from ragapp.server.metrics import Metrics
+from ragapp.server.observing import Observer
+from ragapp.server.readiness import Readiness, Warmth
 from ragapp.server.schemas import ErrorResponse, Health
+from ragapp.server.tls import tls_options
 
-log = logging.getLogger("ragapp.server")
-
-RETRY_S = 5.0  # between two tries to load what an answer needs
 GRACE_S = 3  # for answers that are stopped by a shutdown: a model ends within a token
 
+# Each has ``routes(house)``.
+ROOMS = (
+    chat,
+    library,
+    window,
+    ask,
+    answerer,
+    embeddings,
+    tools,
+    collections,
+    conversations,
+    suggest,
+    events,
+    pages,
+    documents,  # last: its paths end in a document's name, which may have slashes
+)
+
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse} for status in (400, 401, 403, 404, 413, 429, 500, 502, 503)
+    status: {"model": ErrorResponse} for status in (400, 401, 403, 404, 409, 413, 429, 500, 502, 503, 504)
 }
 
 
-class Warmth:
-    """Loads what an answer needs in the background, and knows when it is there."""
-
-    def __init__(self, rag: Rag) -> None:
-        self._rag = rag
-        self._closed = threading.Event()
-        self.ready = False
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="ragapp-warm", daemon=True).start()
-
-    def close(self) -> None:
-        self._closed.set()
-
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self._rag.warm()
-            except Exception:  # a server that is not ready says so, and tries again
-                log.exception("What an answer needs could not be loaded.")
-                self._closed.wait(RETRY_S)
-            else:
-                self.ready = True
-                return
-
-
-def create_app(rag: Rag) -> FastAPI:
-    """The HTTP door of a library, with the settings in ``rag.config.server``.
+def create_app(rag: Rag, *others: Rag) -> FastAPI:
+    """The HTTP door of a library, and of others beside it, with the settings in ``rag.config.server``.
 
     The models begin to load when the app is started (its lifespan); ``/readyz`` answers 200 when they are there. The
-    library stays the caller's to close. ``app.state.gate`` holds the seats.
+    libraries stay the caller's to close. ``app.state.gate`` holds the seats, ``app.state.house`` everything.
     """
-    settings = rag.config.server
-    gate, warmth, table = Gate(settings.seats), Warmth(rag), ErrorTable(_private(rag))
+    settings, table = rag.config.server, ErrorTable(_private(rag, *others))
+    house = House((rag, *others), table)
+    gate, warmth, metrics = house.gate, Warmth(house), Metrics(house)
+    endpoint = tracing.endpoint_of(settings)
+    spans = tracing.Tracing.to(endpoint) if endpoint else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warmth.start()
+        house.start()
         yield
         warmth.close()
         gate.close()
         # In a thread: the answers that end need this event loop.
         await asyncio.to_thread(gate.wait_empty, GRACE_S)
+        await asyncio.to_thread(house.close)
+        gate.searches.close()
+        if spans:
+            await asyncio.to_thread(spans.close)
 
     # FastAPI's pages of documentation load scripts from the network; the description itself stays.
     app = FastAPI(
         title="ragapp", version=ragapp.__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
         responses=REFUSALS,
     )  # fmt: skip
-    app.state.gate = gate
+    app.state.gate, app.state.house, app.state.warmth = gate, house, warmth
     table.install(app)
+    describe(app)
+    # From the inside to the outside: who asks is known before it is counted how often.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(Guard, settings=settings, table=table)
-    app.include_router(chat.routes(rag, gate, table))
-    app.include_router(library.routes(rag))
+    app.add_middleware(RateLimit, per_minute=settings.requests_per_minute, table=table)
+    app.add_middleware(Guard, house=house)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observer, sinks=[AccessLog(), metrics, *([spans] if spans else [])])
+    for room in ROOMS:
+        app.include_router(room.routes(house))
+    app.include_router(metrics.routes())
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Health:
         """The process is alive."""
         return Health(status="ok")
 
-    @app.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Health}})
+    @app.get("/readyz", tags=["health"], response_model=Readiness, responses={503: {"model": Readiness}})
     async def readyz() -> JSONResponse:
-        """An answer can be given without waiting for a model to load."""
-        status = Health(status="ready" if warmth.ready else "warming")
-        return JSONResponse(status.model_dump(), 200 if warmth.ready else 503)
+        """An answer can be given without waiting for a model to load; where it cannot, why not."""
+        found = await asyncio.to_thread(warmth.look)
+        return JSONResponse(found.model_dump(), 200 if found.status == "ready" else 503)
 
     return app
 
@@ -112,9 +137,20 @@ class Server(uvicorn.Server):
     """A server that tells when it listens, and that ends open streams before it waits for connections."""
 
     def __init__(self, app: FastAPI, listening: Callable[[], None]) -> None:
+        settings: ServerTable = app.state.house.settings
+        self._grace = settings.grace_seconds
+        options = tls_options(settings)
+        if settings.log != "off":
+            options["log_config"] = None  # its lines are written with ours; see logs.py
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=int(GRACE_S)
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=math.ceil(self._grace) + GRACE_S,
+                **options,
             )
         )
         self._app = app
@@ -130,27 +166,37 @@ class Server(uvicorn.Server):
         self._listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.gate.close()
-        await super().shutdown(sockets)
+        """End in good order: who waits or only listens is let go now, answers have the time of grace to end in."""
+        house: House = self._app.state.house
+        self._app.state.warmth.close()
+        house.gate.shut()
+        house.hush()
+        late = asyncio.get_running_loop().call_later(self._grace, house.gate.close)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
 
 
-def serve(rag: Rag, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve a library until the process is told to stop (SIGINT or SIGTERM).
+def serve(rag: Rag, on_ready: Callable[[str], None] | None = None, others: Sequence[Rag] = ()) -> None:
+    """Serve a library, and ``others`` beside it, until the process is told to stop (SIGINT or SIGTERM).
 
     ``on_ready`` is called with the address, its real port included, as soon as requests are taken. Raises ConfigError
     before anything is bound for an address that others can reach without a key, and for one that cannot be had.
     """
-    server, listener = open_server(rag, on_ready)
-    with listener, suppress(KeyboardInterrupt):
+    server, listener = open_server(rag, on_ready, others)
+    with listener, written(rag.config.server.log), suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
 
-def open_server(rag: Rag, on_ready: Callable[[str], None] | None = None) -> tuple[Server, socket.socket]:
+def open_server(
+    rag: Rag, on_ready: Callable[[str], None] | None = None, others: Sequence[Rag] = ()
+) -> tuple[Server, socket.socket]:
     """The server and the socket it is to run on, for those who want to stop it by ``server.should_exit``."""
-    check_address(rag.config.server)
+    check_address(rag.config.server, rag.folder)
     listener = listen(rag.config.server)
-    address = url_of(listener)
-    return Server(create_app(rag), lambda: on_ready(address) if on_ready else None), listener
+    address = url_of(listener, "https" if rag.config.server.tls_certificate else "http")
+    return Server(create_app(rag, *others), lambda: on_ready(address) if on_ready else None), listener
 
 
 def listen(settings: ServerTable) -> socket.socket:
@@ -175,11 +221,11 @@ def listen(settings: ServerTable) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """An address at which this machine reaches the socket."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _unavailable(host: str, port: int, error: OSError) -> ConfigError:
@@ -193,8 +239,8 @@ def _unavailable(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(f"The server cannot listen on {host}, port {port}: {error.strerror}.", "Give another --port.")
 
 
-def _private(rag: Rag) -> list[str]:
+def _private(*rags: Rag) -> list[str]:
     """Paths of this machine that a message may hold, also where a space would end what looks like a path."""
-    named = [rag.config.chat.model, rag.config.embedder.name]
-    folders = [rag.folder, rag.folder.absolute(), Path.cwd(), Path.home()]
+    named = [name for rag in rags for name in (rag.config.chat.model, rag.config.embedder.name)]
+    folders = [Path.cwd(), Path.home(), *(folder for rag in rags for folder in (rag.folder, rag.folder.absolute()))]
     return [str(folder) for folder in folders] + [name for name in named if os.sep in name and Path(name).exists()]

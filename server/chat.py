@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
+from starlette.types import Receive
 
 from ragapp.errors import QuestionError
 from ragapp.rag import Rag
 from ragapp.server.errors import ErrorTable, Refusal
 from ragapp.server.gate import Gate
+from ragapp.server.house import House
 from ragapp.server.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -28,51 +30,68 @@ from ragapp.server.schemas import (
     PassageOut,
     UsageOut,
 )
-from ragapp.server.sse import ClientGone, EventStream, Start, frame, running
+from ragapp.server.sse import EVENT, ClientGone, EventStream, Start, complete, frame, running
 from ragapp.types import Answer, Done, Event, Found, Query, Token, Turn, Waiting
 
 DEFAULT = "ragapp"
+DONE = b"data: [DONE]\n\n"
+EXAMPLE = """data: {"id":"chatcmpl-2f6c","object":"chat.completion.chunk","created":1764000000,"model":"ragapp",\
+"choices":[{"index":0,"delta":{"content":"The "},"logprobs":null,"finish_reason":null}]}
+
+data: [DONE]
+
+"""
 
 
-def routes(rag: Rag, gate: Gate, table: ErrorTable) -> APIRouter:
+def routes(house: House) -> APIRouter:
     """``POST /v1/chat/completions`` and ``GET /v1/models``."""
     router = APIRouter(prefix="/v1", tags=["chat"])
     opened = int(time.time())
-    flows = models_of(rag)
+    flows = {name: flows_of(collection.rag) for name, collection in house.collections.items()}
+    usual = flows[house.default.name]
 
     @router.post(
         "/chat/completions",
+        summary="Answer a conversation, the way OpenAI does",
         response_model=ChatCompletion,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {"schema": dict(EVENT), "example": EXAMPLE}}}},
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        """Answer the last user message from the library, as a whole or as a stream."""
-        flow, query = flow_of(body.model, flows), query_of(body)
+        """Answer the last user message from the library, as a whole or as a stream.
+
+        The request and the answer are OpenAI's. The member `ragapp` of the answer, and of some frames of a stream, has
+        the passages and citations. `tools` and `functions` are read over; several answers (`n`), `logprobs`, JSON as
+        `response_format`, and a `tool_choice` that demands a call are refused.
+        """
+        collection = house.at(body.collection)
+        house.allow(request, collection.name)
+        flow, query = flow_of(body.model, flows[collection.name]), query_of(body)
 
         def start() -> Iterator[Event]:
-            return rag.stream(query, flow=flow)
+            return complete(collection.rag.stream(query, flow=flow))
 
-        head = Head(body.model)
+        head = Head(body.model, house.table)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
-            return EventStream(start, gate, Chunks(head, usage), table)
-        answer = await _whole(start, gate, request)
+            return EventStream(start, house.gate, Chunks(head, usage), house.table)
+        answer = await whole(start, house.gate, request.receive)
         return JSONResponse(head.completion(answer).model_dump()) if answer else Response(status_code=499)
 
-    @router.get("/models")
+    @router.get("/models", summary="List what can be asked")
     async def models() -> ModelList:
-        """The flows that can be asked."""
-        return ModelList(data=[Model(id=name, created=opened) for name in flows])
+        """The flows that can be asked, as models; 'ragapp' is the one in the settings."""
+        return ModelList(data=[Model(id=name, created=opened) for name in usual])
 
-    @router.get("/models/{name}")
+    @router.get("/models/{name}", summary="Look up a model")
     async def model(name: str) -> Model:
-        flow_of(name, flows)
+        """One of the flows that can be asked."""
+        flow_of(name, usual)
         return Model(id=name, created=opened)
 
     return router
 
 
-def models_of(rag: Rag) -> dict[str, str]:
+def flows_of(rag: Rag) -> dict[str, str]:
     """What ``model`` may be, the default first, and the flow it stands for.
 
     To be asked once: the names of plug-ins are looked up in all installed packages, which takes milliseconds.
@@ -128,11 +147,11 @@ def _options(body: ChatRequest) -> dict[str, object]:
     return {name: value for name, value in wishes.items() if value is not None}
 
 
-async def _whole(start: Start, gate: Gate, request: Request) -> Answer | None:
+async def whole(start: Start[Event], gate: Gate, receive: Receive) -> Answer | None:
     """The answer, when it is complete; None when the client did not wait for it."""
     answer: Answer | None = None
     try:
-        async with running(start, gate, request.receive) as relay:
+        async with running(start, gate, receive) as relay:
             while (events := await relay.read()) is not None:
                 answer = next((event.answer for event in events if isinstance(event, Done)), answer)
     except ClientGone:
@@ -142,9 +161,10 @@ async def _whole(start: Start, gate: Gate, request: Request) -> Answer | None:
 
 @dataclass(frozen=True)
 class Head:
-    """What every frame of one answer says alike."""
+    """What every frame of one answer says alike. ``table`` knows the paths that no answer may hold."""
 
     model: str
+    table: ErrorTable = field(default_factory=ErrorTable)
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -157,14 +177,19 @@ class Head:
             model=self.model,
             choices=[Choice(message=message, finish_reason=_reason(answer))],
             usage=UsageOut.of(answer),
-            ragapp=OutcomeWithPassages(**dict(Outcome.of(answer)), passages=passages),
+            ragapp=OutcomeWithPassages(**dict(self.outcome(answer)), passages=passages),
         )
+
+    def outcome(self, answer: Answer) -> Outcome:
+        warnings = tuple(map(self.table.without_paths, answer.warnings))
+        return Outcome.of(replace(answer, warnings=warnings))
 
 
 class Chunks:
     """An answer's frames, to the letter of OpenAI's ``chat.completion.chunk``; see sse.Writer."""
 
     def __init__(self, head: Head, include_usage: bool) -> None:
+        self._outcome = head.outcome
         self._head = {
             "id": head.id,
             "object": "chat.completion.chunk",
@@ -176,6 +201,9 @@ class Chunks:
     def opening(self) -> bytes:
         return self._chunk({"role": "assistant", "content": ""})
 
+    def waiting(self, position: int) -> bytes:
+        return self._chunk({}, ragapp={"waiting": position}) if position else b""
+
     def frames(self, event: Event) -> bytes:
         match event:
             case Token(text) if text:
@@ -184,13 +212,19 @@ class Chunks:
                 found = [PassageOut.of(passage).model_dump() for passage in passages]
                 return self._chunk({}, ragapp={"passages": found})
             case Waiting(position) if position:
-                return self._chunk({}, ragapp={"waiting": position})
+                return self.waiting(position)
             case Done(answer):
                 return self._last(answer)
         return b""
 
+    def failure(self, body: Mapping[str, Any]) -> bytes:
+        return frame(body)
+
+    def ending(self) -> bytes:
+        return DONE
+
     def _last(self, answer: Answer) -> bytes:
-        last = self._chunk({}, _reason(answer), ragapp=Outcome.of(answer).model_dump())
+        last = self._chunk({}, _reason(answer), ragapp=self._outcome(answer).model_dump())
         if self._null_usage:
             last += frame({**self._head, "choices": [], "usage": UsageOut.of(answer).model_dump()})
         return last

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragapp import errors
 from ragapp.errors import Overloaded, RagappError
+from ragapp.server import observing
 
 log = logging.getLogger("ragapp.server")
 
@@ -109,6 +110,7 @@ class ErrorTable:
         """The error's OpenAI-shaped object, also for an error frame in a stream."""
         known = self._known(error)
         kind, code = _row(known)
+        observing.failed(code)
         return {
             "error": {
                 "message": self.without_paths(known.message),

@@ -1,32 +1,24 @@
-"""The library: search, and what is in it."""
+"""The library: search."""
 
 from __future__ import annotations
-
-import asyncio
 
 from fastapi import APIRouter
 
 from ragapp.rag import Rag
-from ragapp.server.schemas import DocumentList, DocumentOut, PassageWithBoxes, SearchRequest, SearchResponse
+from ragapp.server.house import House
+from ragapp.server.schemas import PassageWithBoxes, SearchRequest, SearchResponse
 from ragapp.types import Query
 
 
-def routes(rag: Rag) -> APIRouter:
-    """``POST /v1/search`` and ``GET /v1/documents``. Neither takes a seat: no model writes."""
+def routes(house: House) -> APIRouter:
+    """``POST /v1/search``. It takes no seat: no model writes."""
     router = APIRouter(prefix="/v1", tags=["library"])
 
-    # Both read files, so they run in threads: in asyncio's, which stay, because a library opens its database once per
-    # thread. The framework's threads, which run plain functions, come and go.
+    # It reads files, so it runs in a thread: one of its own, so that it waits for no other work.
     @router.post("/search")
     async def search(body: SearchRequest) -> SearchResponse:
         """Find passages, best first, with the boxes of each on its pages."""
-        return await asyncio.to_thread(_search, rag, body)
-
-    @router.get("/documents")
-    async def documents() -> DocumentList:
-        """List the documents, by name."""
-        entries = await asyncio.to_thread(rag.documents)
-        return DocumentList(data=[DocumentOut.model_validate(entry) for entry in entries])
+        return await house.gate.searches.run(_search, house.default.rag, body)
 
     return router
 

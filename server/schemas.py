@@ -12,6 +12,9 @@ from ragapp.types import Answer, Box, Citation, Passage
 
 EXAMPLE_PASSAGE: dict[str, Any] = {
     "document": "manuals/pump.pdf",
+    "document_id": "9f86d081884c7d65",
+    "start": 8404,
+    "end": 8433,
     "page": 12,
     "label": "",
     "score": 0.93,
@@ -21,6 +24,9 @@ EXAMPLE_PASSAGE: dict[str, Any] = {
 EXAMPLE_CITATION: dict[str, Any] = {
     "marker": 1,
     "document": "manuals/pump.pdf",
+    "document_id": "9f86d081884c7d65",
+    "start": 8404,
+    "end": 8433,
     "page": 12,
     "label": "",
     "quote": "The warranty lasts 24 months.",
@@ -76,10 +82,21 @@ class StreamOptions(BaseModel):
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class ResponseFormat(BaseModel):
+    type: str = "text"
 
 
 class ChatRequest(BaseModel):
-    """OpenAI's request. Fields that are not listed here are read over."""
+    """OpenAI's request, with our ``collection``.
+
+    Read over: fields that are not listed here (``user``, ``metadata``, ``store``, penalties and the like), and
+    ``tools`` and ``functions``, of which a model is free to call none. Refused: what an answer of ours could not keep
+    (several answers, ``logprobs``, JSON, a tool that must be called, sound).
+    """
 
     model_config = _example(
         {"model": "ragapp", "messages": [{"role": "user", "content": "How long is the warranty?"}], "stream": True}
@@ -87,15 +104,22 @@ class ChatRequest(BaseModel):
 
     model: str = Field("ragapp", description="name of a flow; 'ragapp' is the one in the settings")
     messages: Annotated[list[Message], Field(min_length=1)]
+    collection: Annotated[str, Field(max_length=200)] | None = Field(None, description="which library; ours")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[Finite, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Finite, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    seed: Seed | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
     n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    response_format: ResponseFormat | None = None
+    modalities: list[str] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    function_call: str | dict[str, Any] | None = None
 
     @field_validator("n")
     @classmethod
@@ -103,6 +127,40 @@ class ChatRequest(BaseModel):
         if n not in (None, 1):
             raise ValueError("only one answer is written for a request")
         return n
+
+    @field_validator("logprobs", "top_logprobs")
+    @classmethod
+    def _no_logprobs(cls, wanted: int | None) -> int | None:
+        if wanted:
+            raise ValueError("the probabilities of tokens are not told")
+        return wanted
+
+    @field_validator("response_format")
+    @classmethod
+    def _plain_text(cls, wanted: ResponseFormat | None) -> ResponseFormat | None:
+        if wanted is not None and wanted.type != "text":
+            raise ValueError("answers are text with citations; no other format is written")
+        return wanted
+
+    @field_validator("modalities")
+    @classmethod
+    def _only_text(cls, wanted: list[str] | None) -> list[str] | None:
+        if wanted is not None and wanted != ["text"]:
+            raise ValueError("answers are text")
+        return wanted
+
+    @field_validator("tool_choice", "function_call")
+    @classmethod
+    def _no_tools(cls, choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        if choice not in (None, "auto", "none"):
+            raise ValueError("no tools are called: leave it out, or send 'auto' or 'none'")
+        return choice
+
+    @model_validator(mode="after")
+    def _usage_of_a_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options may only be given together with stream")
+        return self
 
 
 class SearchRequest(BaseModel):
@@ -144,6 +202,9 @@ class PassageOut(BaseModel):
     model_config = _example(EXAMPLE_PASSAGE)
 
     document: str
+    document_id: str
+    start: int
+    end: int
     page: int
     label: str
     score: float
@@ -168,6 +229,9 @@ class CitationOut(BaseModel):
 
     marker: int
     document: str
+    document_id: str
+    start: int
+    end: int
     page: int
     label: str
     quote: str

@@ -177,6 +177,14 @@ def test_strict_says_that_nothing_is_there_when_nothing_is_left() -> None:
     assert (answer.text, answer.finish_reason, answer.citations) == (NO_ANSWER_ZH, "no_evidence", ())
 
 
+@pytest.mark.parametrize("reply", ["", " \n", "[9]"])
+def test_a_model_that_writes_nothing_is_told_of(reply: str) -> None:
+    answer = run(chatting(ScriptedChat(replies=[reply])).answer(Query("What?"), PASSAGES))
+    assert not answer.text.strip()
+    assert answer.warnings == ("The model wrote nothing that could be shown.",)
+    assert not run(chatting(ScriptedChat(replies=["Water."])).answer(Query("What?"), PASSAGES)).warnings
+
+
 def test_strict_keeps_what_stands_there() -> None:
     model = Pieces("It was built in Rome [2]. The annual report covers many things [2]. It is red.")
     answer = run(chatting(model, strict=True).answer(Query("q"), PASSAGES))

@@ -203,6 +203,42 @@ def test_a_damaged_cache_is_made_again(catalog: Catalog, vectors: VectorIndex, l
     words.close()
 
 
+@pytest.mark.parametrize("ending", [".pos", ".term", ".store", "meta.json", ".managed.json"])
+def test_an_index_that_is_just_being_deleted_is_not_continued(catalog: Catalog, ending: str) -> None:
+    put(catalog, FRUIT, "fruit.pdf")
+    follower = Lexicon(catalog)
+    follower.publish()
+    put(catalog, BOATS, "boats.pdf")
+    gone = [path for path in catalog.folder.glob("cache/lexicon-*/*") if path.name.endswith(ending)]
+    assert gone
+    for path in gone:
+        path.unlink()
+    # What it has open is behind, and the next one cannot start from a part of its files; nor can it be opened.
+    for lexicon in (follower, Lexicon(catalog)):
+        assert texts(catalog, lexicon.search("red apples", 5)) == ["Apples are red and running."]
+        assert texts(catalog, lexicon.search("float on water", 5)) == ["Boats float on water."]
+        lexicon.close()
+
+
+def test_an_index_that_is_deleted_while_it_is_opened_is_made_again(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(catalog, FRUIT, "fruit.pdf")
+    Lexicon(catalog).publish()
+    lexicon = Lexicon(catalog)
+    newest = lexicon.shelf.newest
+
+    def then_deleted() -> tuple[Generation, Path] | None:
+        found = newest()
+        for path in catalog.folder.glob("cache/lexicon-*/*.pos"):
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(lexicon.shelf, "newest", then_deleted)
+    assert texts(catalog, lexicon.search("red apples", 5)) == ["Apples are red and running."]
+    lexicon.close()
+
+
 def test_caches_of_another_library_are_not_trusted(catalog: Catalog, tmp_path: Path) -> None:
     put(catalog, FRUIT, "fruit.pdf")
     other = open_catalog(tmp_path / "other")

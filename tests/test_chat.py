@@ -18,8 +18,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 
 from ragapp import chat as chat_module
 from ragapp import modelfiles
-from ragapp.chat import LlamaChat, ScriptedChat, resolve
+from ragapp.chat import LlamaChat, ScriptedChat
 from ragapp.errors import ConfigError, ContextTooLong, ModelError
+from ragapp.models import resolve
 from ragapp.queueing import Request
 from tests import tiny_llama
 
@@ -342,9 +343,15 @@ def test_messages_the_template_or_the_model_cannot_take(copy: Path) -> None:
         llama.invoke(ASK)
     with pytest.raises(ModelError, match="no messages of type tool"):
         llama.invoke([HumanMessage("a"), AIMessage("b"), ToolMessage("c", tool_call_id="1")])
+    (copy / "chat_template.jinja").write_text("{{ 1 + messages[0].content }}")
+    with pytest.raises(ModelError, match=r"does not take these messages \(user\): unsupported operand"):
+        resolve(str(copy)).invoke("a")
 
 
-@pytest.mark.parametrize("wishes", [{"max_tokens": 0}, {"temperature": -1}, {"top_p": 0}, {"beams": 4}])
+@pytest.mark.parametrize("wishes", [
+    {"max_tokens": 0}, {"temperature": -1}, {"top_p": 0}, {"beams": 4},
+    {"max_tokens": "many"}, {"max_tokens": float("inf")}, {"temperature": "hot"}, {"top_p": [1]}, {"seed": "x"},
+])  # fmt: skip
 def test_impossible_options(llama: LlamaChat, wishes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         llama.invoke(ASK, **wishes)
@@ -421,6 +428,19 @@ def test_check_compares_memory_with_the_headers(folder: Path, monkeypatch: pytes
     resolve(str(folder), device="cpu")
 
 
+def test_a_download_that_breaks_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's transfer library raises RuntimeError, and its HTTP client errors that are no OSError."""
+    import huggingface_hub
+
+    def broken(*_: Any, local_files_only: bool = False, **__: Any) -> str:
+        raise OSError if local_files_only else RuntimeError("xet: connection reset")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
+    with pytest.raises(ModelError, match="the hub cannot be reached") as caught:
+        resolve("nobody/llama")
+    assert "xet" in str(caught.value.__cause__)
+
+
 def test_names_that_are_no_model(tmp_path: Path, folder: Path, no_network: list[Any]) -> None:
     for name, message in (
         (str(tmp_path / "absent"), "There is no model folder"),
@@ -429,6 +449,9 @@ def test_names_that_are_no_model(tmp_path: Path, folder: Path, no_network: list[
         (str(folder / "config.json"), "is a file"),
         ("llama", "neither a folder nor a hub id"),
         ("a/b/c", "neither a folder nor a hub id"),
+        ("x" * 300, "neither a folder nor a hub id"),
+        (f"./{'x' * 300}", "cannot be looked at: File name too long"),
+        (f"{'x' * 300}.gguf", "cannot be looked at"),
         ("", "neither|has no config"),
     ):
         with pytest.raises(ModelError, match=message):
@@ -437,9 +460,7 @@ def test_names_that_are_no_model(tmp_path: Path, folder: Path, no_network: list[
 
 
 def test_settings_that_are_wrong(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="address of a server"):
-        resolve("http://localhost:11434/v1")
-    with pytest.raises(ConfigError, match=r"temprature: Extra") as caught:
+    with pytest.raises(ConfigError, match=r"no setting temprature") as caught:
         resolve(str(folder), temprature=0.5)
     assert "temperature" in caught.value.hint
     with pytest.raises(ConfigError, match="temperature"):
@@ -479,7 +500,7 @@ def python(code: str, **env: str) -> str:
 def test_import_and_check_load_no_torch_and_turn_tracing_off(folder: Path) -> None:
     code = (
         "import sys, os, ragapp.chat as c\n"
-        f"c.resolve({str(folder)!r}).window()\n"
+        f"c.LlamaChat(model={str(folder)!r}).check()\n"
         "from langsmith.utils import tracing_is_enabled as t\n"
         "e = os.environ\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules, t(), e['HF_HUB_OFFLINE'], c._MAY_GO_ONLINE)"
@@ -491,7 +512,7 @@ def test_import_and_check_load_no_torch_and_turn_tracing_off(folder: Path) -> No
 def test_a_stream_left_open_does_not_hold_up_the_end_of_the_program(folder: Path) -> None:
     code = (
         "import sys, time, ragapp.chat as c\n"
-        f"stream = c.resolve({str(folder)!r}).stream('What?', max_tokens=400)\n"
+        f"stream = c.LlamaChat(model={str(folder)!r}).stream('What?', max_tokens=400)\n"
         "next(stream)\n"
         "sys.keep = stream\n"
         "print('end')"

@@ -8,10 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ragapp.testing import document_of, passage_of
+from ragapp.types import Answer, Citation, Done, Event, Token, Waiting
 from tests import pdfs
 from tests.libraries import child_environment
 from tests.tiny_llama import make as make_llama
@@ -98,7 +103,9 @@ def test_search_gives_pages_ranks_and_boxes(library: Path) -> None:
     found = json.loads(ragapp("search", "how many litres", "-k", "2", "--library", library, "--json").stdout)
     assert len(found) == 2
     assert (found[0]["document"], found[0]["page"]) == ("pump.pdf", 1)
-    assert set(found[0]) == {"document", "page", "label", "score", "text", "found_by", "boxes"}
+    assert set(found[0]) == {
+        "document", "document_id", "page", "start", "end", "label", "score", "text", "found_by", "boxes"
+    }  # fmt: skip
     assert found[0]["found_by"]["lexical"]["rank"] == 1
     assert set(found[0]["boxes"][0]) == {"page", "x0", "y0", "x1", "y1"}
 
@@ -141,7 +148,9 @@ def test_ask_as_json_has_every_member(library: Path) -> None:
         "warnings",
     }  # fmt: skip
     first = answer["citations"][0]
-    assert set(first) == {"marker", "document", "page", "label", "quote", "state", "boxes"}
+    assert set(first) == {
+        "marker", "document", "document_id", "page", "start", "end", "label", "quote", "state", "boxes"
+    }  # fmt: skip
     assert (first["document"], first["state"]) == ("手册/保修.pdf", "verified")
     assert first["quote"] == "保修期为二十四个月。"
     assert answer["finish_reason"] == "stop"
@@ -168,12 +177,53 @@ def test_batch_answers_line_by_line_in_order(library: Path, tmp_path: Path) -> N
     assert json.loads(asked.stdout).keys() >= {"id", "answer", "citations", "passages"}
 
 
-@pytest.mark.parametrize("line", ["{", '{"id": 1}', "[]", '{"id": 1, "question": "x", "history": [{"role": "user"}]}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        '{"id": 1}',
+        "[]",
+        '{"id": 1, "question": "x", "history": [{"role": "user"}]}',
+        '{"id": 1, "question": null}',
+        '{"id": 1, "question": "x", "history": [{"role": "user", "content": null}]}',
+    ],
+)
 def test_a_wrong_batch_line_is_named(library: Path, line: str) -> None:
     done = ragapp("search", "--batch", "-", "--library", library, text=f'{{"id": 1, "question": "x"}}\n{line}\n')
     assert done.returncode == 2
     assert done.stderr.startswith("error: Line 2 of - is not a question")
     assert done.stdout == ""
+
+
+class Tells:
+    """Stands for a Rag whose answers are these events."""
+
+    def __init__(self, *events: Event) -> None:
+        self.events = events
+
+    def stream(self, *_: object, **__: object) -> Iterator[Event]:
+        yield from self.events
+
+
+def test_a_place_in_the_queue_is_said_once_and_a_source_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from ragapp.cli import _print_answer
+
+    document = document_of("Water boils at 100 degrees.", name="a.pdf")
+    passage = passage_of(document)
+    cited = [Citation(1, passage, quote, "verified", 1, 0, len(quote)) for quote in ("Water", "Water boils")]
+    doubtful = replace(cited[0], state="not found")
+    answer = Answer("It boils [1].", (*cited, doubtful), (passage,), "stop")
+    waits = (Waiting(2), Waiting(2), Waiting(1), Waiting(1), Waiting(0), Waiting(0))
+    rag: Any = Tells(*waits, Token(answer.text), Done(answer))
+    assert _print_answer(rag, "?", None) == answer.text
+    said = capsys.readouterr()
+    assert said.err.splitlines() == ["(waiting: 2 before this one)", "(waiting: 1 before this one)"]
+    assert said.out.splitlines() == [
+        "It boils [1].",
+        "",
+        "[1] a.pdf, page 1 (verified)",
+        "[1] a.pdf, page 1 (not found)",
+    ]
 
 
 def test_remove(docs: Path, tmp_path: Path) -> None:

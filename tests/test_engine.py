@@ -6,7 +6,7 @@ import json
 import string
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
+from ragapp import modelfiles
 from ragapp.chat import LlamaChat
 from ragapp.errors import ModelError
 from ragapp.lookup import Lookup
@@ -382,23 +383,6 @@ def test_an_unknown_family_is_written_one_by_one_with_the_same_text(folder: Path
     assert sampled[0] == sampled[1] != sampled[2]
 
 
-def test_transformers_guesses_too_and_writes_the_same(folder: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    from ragapp.decoding import OneByOne
-
-    chat = llama(folder)
-    wanted, _ = ask(chat, LONG, max_tokens=60)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-    line = Line(OneByOne(network, 8).work, "ragapp-test")
-    prompt = chat._encode(LONG)
-    request = Request(prompt, Options(60, 0.0, 1.0, None, ()), 60, chat._ends(), Text(chat._decode))
-    line.submit(request)
-    assert request.done.wait(30)
-    assert request.error is None
-    assert "".join(iter(lambda: request.pieces.get(timeout=5) or "", "")) == wanted
-
-
 @pytest.mark.parametrize("bits", ["int8", "int4"])
 def test_fewer_bits_are_smaller_and_write(folder: Path, bits: Any) -> None:
     chat = LlamaChat(model=str(folder), dtype="bfloat16", device="cpu", quantize=bits)
@@ -487,14 +471,55 @@ def test_a_thread_that_dies_leaves_nobody_waiting() -> None:
     assert line.place(asked[1]) == 0
 
 
+def test_a_tokenizer_that_fails_at_the_very_end_leaves_nobody_waiting() -> None:
+    def decode(ids: list[int]) -> str:
+        if len(ids) > 1:
+            raise ValueError("broken")
+        return "\ufffd" * len(ids)  # held back until more comes
+
+    one = Request([1], Options(1, 0.0, 1.0, None, ()), 1, [9], Text(decode))
+    one.put(5)
+    one.text.ids.append(6)
+    one.finish()
+    assert one.done.is_set()
+    assert isinstance(one.error, ValueError)
+    assert one.pieces.get(timeout=1) is None
+
+
+def test_caches_that_are_not_filled_yet_count_as_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is taken when it is written: four newcomers at once must not each count on the same half."""
+    chat = llama(folder)
+    chat.warm()
+    fits, size = chat._writer._fits, chat._writer.model.cache_bytes(10)
+    new, beside = (Request([1, 2], Options(8, 0.0, 1.0, None, ()), 8, [9], Text(lambda ids: "x")) for _ in range(2))
+    monkeypatch.setattr(modelfiles, "free_memory", lambda: 3 * size - 1)
+    assert fits(new, [])
+    assert not fits(new, [beside])
+    monkeypatch.setattr(modelfiles, "free_memory", lambda: 3 * size + 1)
+    assert fits(new, [beside])
+    monkeypatch.setattr(modelfiles, "free_memory", lambda: 3 * size - 1)
+    for _ in range(4):
+        beside.put(5)
+    assert fits(new, [beside])
+    monkeypatch.setattr(modelfiles, "free_memory", lambda: None)
+    assert fits(new, [beside] * 9)
+
+
 def test_what_does_not_fit_waits_unless_nothing_else_runs() -> None:
     line = Line(lambda _: None, "ragapp-test")
     asked = [request(), request(), request()]
     line._waiting.extend(asked)
-    assert line.take(3, lambda _: False) == asked[:1]
-    assert line.take(3, lambda _: False) == []
+    told: list[list[Request]] = []
+
+    def fits(_: Request, running: Sequence[Request]) -> bool:
+        told.append(list(running))
+        return False
+
+    assert line.take(3, fits) == asked[:1]
+    assert line.take(3, fits) == []
+    assert told == [asked[:1], asked[:1]]
     line.drop(asked[0])
-    assert line.take(3, lambda _: True) == asked[1:]
+    assert line.take(3, lambda _, __: True) == asked[1:]
 
 
 # -- text ------------------------------------------------------------------------------------------------------------

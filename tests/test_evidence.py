@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ragapp.embedders import BuiltinEmbedder
 from ragapp.errors import ConfigError
-from ragapp.evidence import CJK, ENGLISH, WORDS_ALONE, Calibration, Evidence, Facts, calibration_of
+from ragapp.evidence import CJK, ENGLISH, VERSION, WORDS_ALONE, Calibration, Evidence, Facts, calibration_of
 from ragapp.ports import Judge
 from ragapp.questions import is_of_kind, kind_of_answer, share, terms
 from ragapp.testing import HashingEmbedder, document_of, passage_of
@@ -232,10 +232,10 @@ def test_a_calibration_keeps_the_order(scale: float, shift: float, odds: list[fl
         ("{", "not a calibration"),
         ("[]", "not a calibration"),
         ('{"scale": 1}', "not a calibration"),
-        ({"scale": "x", "shift": 0, "version": 1}, "not a calibration"),
-        ({"scale": 1, "shift": 0, "version": 0}, "another version"),
-        ({"scale": -1, "shift": 0, "version": 1}, "cannot be"),
-        ({"scale": 1, "shift": float("nan"), "version": 1}, "cannot be"),
+        ({"scale": "x", "shift": 0, "version": VERSION}, "not a calibration"),
+        ({"scale": 1, "shift": 0, "version": VERSION - 1}, "another version"),
+        ({"scale": -1, "shift": 0, "version": VERSION}, "cannot be"),
+        ({"scale": 1, "shift": float("nan"), "version": VERSION}, "cannot be"),
     ],
 )
 def test_a_file_that_is_no_calibration_says_so(tmp_path: Path, content: object, said: str) -> None:

@@ -99,6 +99,12 @@ def test_chinese_numerals_have_the_value_of_digits(number: int) -> None:
     assert Known([f"共{text}元"]).has(figure)
 
 
+@pytest.mark.parametrize("text", ["一" * 5000, "亿" * 5000 + "点五", "一" * 5000 + "点" + "五" * 5000, "9" * 5000])
+def test_an_endless_numeral_breaks_nothing(text: str) -> None:
+    assert len(list(figures(f"{text} million"))) <= 1
+    assert not Known([text]).has(next(iter(figures("42"))))
+
+
 @given(st.text("0123456789.,%一二三十百千万亿点零 amillionMarch-", max_size=30))
 def test_any_text(text: str) -> None:
     last = 0

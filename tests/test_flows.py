@@ -522,6 +522,10 @@ def test_feedback_takes_words_that_several_of_the_best_passages_share() -> None:
         ("公司什么时候成立，以及谁是创始人？", ["公司什么时候成立", "谁是创始人？"]),
         ("标准版和高级版的保修期有什么区别？", ["标准版的保修期", "高级版的保修期"]),
         ("比较甲方案和乙方案的费用", ["甲方案的费用", "乙方案的费用"]),
+        (
+            "Northwind Standard和Northwind Health Plus的费用有什么区别？",
+            ["Northwind Standard的费用", "Northwind Health Plus的费用"],
+        ),
         ("谁创立了公司？公司何时出售？", ["谁创立了公司？", "公司何时出售？"]),
     ],
 )
@@ -571,6 +575,24 @@ def test_branching_searches_the_question_and_each_part_and_reranks_once() -> Non
     assert len(details(events, "rerank")) == 1
     assert details(events, "split")[0]["by"] == "words"
     assert details(events, "pool")[0]["lists"] == 3
+
+
+def test_every_part_has_its_best_passage_in_front_and_is_told_to_the_answer() -> None:
+    # The whole question has more words of the one side, and the part that asks for it finds the same again.
+    texts = [*(f"The Atlas pump, its oil and its work, {n}." for n in range(6)), "The Orion does its work without."]
+    passages = [passage_of(document_of(text, name=f"{n}.pdf")) for n, text in enumerate(texts)]
+    tools = BySharedWords(passages, words=CountedWords(texts), k=3)
+    answer, _ = run(flows.branching, tools, "Compare the work of the Atlas pump oil and the Orion")
+    assert "6.pdf" in [p.document for p in answer.passages[:3]]
+    asked = next(query for query in tools.asked if query.tokens_left is not None)
+    assert asked.parts == ("the work of the Atlas pump oil", "the work of the Orion")
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_one_question_has_no_parts(flow: Flow) -> None:
+    tools = BySharedWords(PASSAGES, words=WORDS)
+    run(flow, tools, "What is brass made of?")
+    assert {query.parts for query in tools.asked} == {()}
 
 
 def test_branching_by_the_model() -> None:
@@ -629,8 +651,8 @@ def test_a_search_that_fails_in_a_thread_fails_the_flow() -> None:
 # -- pooling -----------------------------------------------------------------------------------------------------------
 
 
-def pooled(*lists: Sequence[Passage], depth: int = 40, ahead: int = 0) -> list[Passage]:
-    result: list[Passage] = drain(steps.pool(FixedTools(depth=depth), lists, ahead))
+def pooled(*lists: Sequence[Passage], depth: int = 40, ahead: int = 0, in_turns: bool = False) -> list[Passage]:
+    result: list[Passage] = drain(steps.pool(FixedTools(depth=depth), lists, ahead, in_turns=in_turns))
     return result
 
 
@@ -643,6 +665,15 @@ def test_a_further_search_may_be_told_to_add_and_not_to_displace() -> None:
     a, b, c, d = PASSAGES
     assert [p.document for p in pooled([a, b, c], [d, c], ahead=2)] == [p.document for p in (a, b, c, d)]
     assert [p.document for p in pooled([a], [d, c], ahead=9)] == [p.document for p in (a, d, c)]
+
+
+def test_lists_may_take_turns() -> None:
+    a, b, c, d = PASSAGES
+    assert [p.document for p in pooled([a, b], [b, a], [c, d])] == [p.document for p in (a, b, c, d)]
+    assert [p.document for p in pooled([a, b], [a, b], [c, d])] == [p.document for p in (a, b, c, d)]
+    assert [p.document for p in pooled([a, b], [a, b], [c, d], in_turns=True)] == [p.document for p in (a, c, b, d)]
+    # What a later list has in front is in front, and of the equally placed ones what two lists found.
+    assert [p.document for p in pooled([a, b, c], [d, c], [b], in_turns=True)] == [p.document for p in (b, a, d, c)]
 
 
 def test_pooled_scores_fall_and_the_first_list_keeps_what_its_rankers_said() -> None:

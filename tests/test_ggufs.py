@@ -78,6 +78,7 @@ def test_damage_is_an_error_or_nothing(tmp_path: Path, cut: int, junk: bytes, at
         (struct.pack("<4sIQQ", b"GGUF", 3, 2**60, 0), "not a GGUF file"),
         (struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**62), "a length of"),
         (struct.pack("<4sIQQQ1sI", b"GGUF", 3, 0, 1, 1, b"k", 99), "the unknown type 99"),
+        (struct.pack("<4sIQQQ1sIIQQ", b"GGUF", 3, 0, 1, 1, b"k", 9, 8, 5000, 2**64 - 1) + bytes(5000), "not a GGUF"),
     ],
 )
 def test_what_is_no_gguf_file(tmp_path: Path, content: bytes, message: str) -> None:
@@ -132,8 +133,8 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
     first = tiny_gguf.write(tmp_path / "m-00001-of-00002.gguf")
     with pytest.raises(ModelError, match=r"lacks its part m-00002-of-00002\.gguf"):
         ggufs.read(first)
-    tiny_gguf.write(tmp_path / "m-00002-of-00002.gguf", {})
-    assert ggufs.find(str(tmp_path)) == first
+    second = tiny_gguf.write(tmp_path / "m-00002-of-00002.gguf", {})
+    assert ggufs.find(str(tmp_path)) == ggufs.find(str(first)) == ggufs.find(str(second)) == first
     header = ggufs.read(first)
     assert (header.numbers, header.window) == (2 * 1280, 512)
 

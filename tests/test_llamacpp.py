@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from ragapp import modelfiles
@@ -22,7 +23,7 @@ OPENED, ASKED = [], []
 GO_ON = threading.Event(); GO_ON.set()
 CONTROL = {"<s>": 1, "</s>": 2, "<|user|>": 3, "<|system|>": 4, "<|assistant|>": 5}
 class Llama:
-    """Writes its own prompt backwards, a character a token."""
+    """Writes its own prompt backwards, a character a token. The criterion is called, as Llama.generate does it."""
     def __init__(self, model_path, n_ctx=512, n_gpu_layers=0, vocab_only=False, verbose=True):
         OPENED.append((model_path, n_ctx, n_gpu_layers, vocab_only, verbose))
     def tokenize(self, text, add_bos=True, special=False):
@@ -38,10 +39,13 @@ class Llama:
         for n, letter in enumerate(text):
             GO_ON.wait(10)
             if n == max_tokens:
+                stopping_criteria(prompt + [0] * (n - 1), [])
                 yield {"choices": [{"text": "", "finish_reason": "length"}]}
                 return
-            if any(criterion([], []) for criterion in stopping_criteria): break
+            if stopping_criteria(prompt + [0] * (n + 1), []): break
             yield {"choices": [{"text": letter, "finish_reason": None}]}
+        else: stopping_criteria(prompt + [0] * (len(text) + 1), [])  # the token that ends it
+        stopping_criteria(prompt + [0] * len(text), [])
         yield {"choices": [{"text": "", "finish_reason": "stop"}]}
 '''
 ASK: list[BaseMessage] = [SystemMessage("sys"), HumanMessage("现金 dna")]
@@ -78,7 +82,10 @@ def test_an_answer(llama_cpp: Any, file: Path) -> None:
     assert chunks[-1].response_metadata["finish_reason"] == "length"
     wanted = {"max_tokens": 6, "temperature": 0.5, "top_p": 0.9, "top_k": 0, "min_p": 0, "repeat_penalty": 1, "seed": 3}
     assert {k: v for k, v in llama_cpp.ASKED[0].items() if k != "prompt"} == wanted
-    assert chat.invoke(ASK).response_metadata["finish_reason"] == "stop"
+    whole = chat.invoke(ASK)
+    assert whole.response_metadata["finish_reason"] == "stop"
+    assert whole.usage_metadata is not None
+    assert whole.usage_metadata["output_tokens"] == len(str(whole.content)) + 1
     assert len(llama_cpp.OPENED) == 2
 
 
@@ -144,6 +151,29 @@ def test_closing_stops_within_a_token_and_frees_the_model(llama_cpp: Any, file: 
     assert [thread.name for thread in threading.enumerate() if thread.name == "ragapp-llamacpp"] == []
 
 
+class Listener(BaseCallbackHandler):
+    """Hears every token, and has enough at the third."""
+
+    raise_error = True
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_llm_new_token(self, token: str, **_: Any) -> None:
+        self.heard.append(token)
+        if len(self.heard) == 3:
+            raise KeyError("enough")
+
+
+def test_a_callback_hears_tokens_only_and_its_errors_are_its_own(llama_cpp: Any, file: Path) -> None:
+    listener = Listener()
+    llama_cpp.GO_ON.clear()
+    threading.Timer(0.7, llama_cpp.GO_ON.set).start()
+    with pytest.raises(KeyError, match="enough"):
+        LlamaCppChat(model=str(file)).invoke(ASK, config={"callbacks": [listener]})
+    assert listener.heard == ["a", "n", "d"]
+
+
 def test_what_goes_wrong(llama_cpp: Any, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = LlamaCppChat(model=str(file))
     with pytest.raises(ModelError, match="failed while it was writing: RuntimeError: boom"):
@@ -154,6 +184,9 @@ def test_what_goes_wrong(llama_cpp: Any, file: Path, monkeypatch: pytest.MonkeyP
     strict = {**tiny_gguf.METADATA, "tokenizer.chat_template": "{{ raise_exception('no system') }}"}
     with pytest.raises(ModelError, match=r"\(system, user\): no system"):
         LlamaCppChat(model=str(tiny_gguf.write(file, strict))).invoke(ASK)
+    wrong = {**tiny_gguf.METADATA, "tokenizer.chat_template": "{{ 1 + messages[0].content }}"}
+    with pytest.raises(ModelError, match=r"does not take these messages \(system, user\): unsupported operand"):
+        LlamaCppChat(model=str(tiny_gguf.write(file, wrong))).invoke(ASK)
     with pytest.raises(ModelError, match="There is no GGUF file in"):
         LlamaCppChat(model=str(file.parent.parent)).check()
     monkeypatch.setattr(llama_cpp, "Llama", 5)

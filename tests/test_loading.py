@@ -92,6 +92,26 @@ def test_code_that_comes_with_a_model_is_not_run(copy: Path) -> None:
         loading.load(str(copy))
 
 
+def test_advice_for_writing_that_a_folder_brings_is_left_aside(folder: Path, copy: Path) -> None:
+    advice = {"repetition_penalty": 9.0, "num_beams": 2, "no_repeat_ngram_size": 1, "do_sample": True, "top_k": 3}
+    (copy / "generation_config.json").write_text(json.dumps({**advice, "temperature": 4.0, "eos_token_id": [2, 7]}))
+    written, ends = [], []
+    for each in (folder, copy):
+        loaded = loading.load(str(each), device="cpu", dtype="float32")
+        prompt = loaded.tokenizer("What is it?", return_tensors="pt").input_ids
+        written.append(loaded.network.generate(prompt, max_new_tokens=30, eos_token_id=None, pad_token_id=0).tolist())
+        ends.append(loaded.network.generation_config.eos_token_id)
+    assert written[0] == written[1]
+    assert ends[1] == [2, 7] != ends[0]
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(folder: Path) -> None:
+    with pytest.raises(ModelError, match="has no device cuda:99"):
+        loading.load(str(folder), device="cuda:99")
+    with pytest.raises(ConfigError, match="'grafics' is no device"):
+        loading.load(str(folder), device="grafics")
+
+
 def test_a_tensor_that_is_not_there_is_no_noise(copy: Path) -> None:
     configure(copy, num_hidden_layers=3)
     with pytest.raises(ModelError, match=r"lack 9 tensors, model\.layers\.2"):

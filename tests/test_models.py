@@ -47,6 +47,7 @@ def llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("C:\\models\\llama", "llama"),
         ("c:/models/llama", "llama"),
         ("~/llama", "llama"),
+        ("x" * 300, "llama"),
         ("", "llama"),
     ],
 )
@@ -131,8 +132,8 @@ def test_settings_that_are_wrong(folder: Path) -> None:
             resolve(model, temperature=-1)
         assert "takes" in caught.value.hint
     with pytest.raises(ConfigError) as caught:
-        resolve("http://me:hush@127.0.0.1:9", top_p=7)
-    assert "hush" not in caught.value.message
+        resolve("http://me:hu@sh@127.0.0.1:9", top_p=7)
+    assert "sh@" not in caught.value.message
     with pytest.raises(ConfigError) as caught:
         resolve(str(folder), api_key="secret")
     assert "secret" not in caught.value.message + caught.value.hint

@@ -171,6 +171,77 @@ def test_no_more_quotes_than_asked_for_and_none_twice(quotes: int) -> None:
     assert len({c.quote for c in answer.citations}) == len(answer.citations)
 
 
+SIDES = document_of(
+    "The Atlas pump works with oil. The Atlas pump works with oil every day. The Atlas pump often works with much oil.",
+    "The Orion has a motor that runs on steam.",
+)
+SIDE_PASSAGES = tuple(passage_of(SIDES, page.start, page.end) for page in SIDES.pages)
+COMPARED = Query("Compare the Atlas pump oil and the Orion steam", parts=("the Atlas pump oil", "the Orion steam"))
+
+
+class ByTokens(HashingEmbedder):
+    """Has a vector for every token too, and notes the texts that it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        self.read += texts
+        return [self.embed_documents([text[a:b] for a, b in self.spans(text)]) for text in texts]
+
+
+def sides(query: Query, quotes: int, embedder: HashingEmbedder | None = None) -> list[str]:
+    """The quotes of an answer, from a library whose first page has more of what is asked than the second."""
+    answerer = QuoteAnswerer(embedder or HashingEmbedder(), Plain(), Held(SIDES), quotes)
+    return [c.quote for c in run(answerer.answer(query, SIDE_PASSAGES))[1].citations]
+
+
+@pytest.mark.parametrize("embedder", [HashingEmbedder(), ByTokens()])
+def test_each_part_of_a_question_has_its_quote(embedder: HashingEmbedder) -> None:
+    assert "Orion" not in "".join(sides(replace(COMPARED, parts=()), 1, embedder))
+    found = sides(COMPARED, 1, embedder)
+    assert len(found) == 2
+    assert "Atlas" in found[0]
+    assert "Orion" in found[1]
+    # Further ones are for the whole question.
+    assert sides(COMPARED, 3, embedder)[:2] == found
+    assert len(sides(COMPARED, 3, embedder)) == 3
+
+
+def test_more_passages_are_read_for_more_parts() -> None:
+    document = document_of(*(f"Page {n} says that the Atlas pump needs oil." for n in range(6)), "The Orion has steam.")
+    passages = [passage_of(document, page.start, page.end) for page in document.pages]
+    answerer = QuoteAnswerer(HashingEmbedder(), Plain(), Held(document), 1)
+    quotes = [c.quote for c in run(answerer.answer(COMPARED, passages))[1].citations]
+    assert quotes[1:] == ["The Orion has steam."]
+
+
+def test_of_what_speaks_of_a_part_it_is_what_the_whole_question_asks_for() -> None:
+    document = document_of("The Orion in red.", "The Orion has a motor that runs on steam.", "A motor runs on steam.")
+    passages = [passage_of(document, page.start, page.end) for page in document.pages]
+    answerer = QuoteAnswerer(HashingEmbedder(), Plain(), Held(document), 1)
+    query = Query("Which motor that runs on steam has the Orion?", parts=("the Orion",))
+    assert [c.quote for c in run(answerer.answer(query, passages))[1].citations] == [
+        "The Orion has a motor that runs on steam."
+    ]
+
+
+def test_a_part_of_which_nothing_is_said_has_no_quote() -> None:
+    found = sides(replace(COMPARED, parts=("the zebra farm licence", "the Orion steam")), 1)
+    assert found == ["The Orion has a motor that runs on steam."]
+
+
+def test_parts_with_one_answer_have_one_quote() -> None:
+    assert len(sides(replace(COMPARED, parts=("the Orion steam", "steam of the Orion")), 1)) == 1
+
+
+def test_passages_are_read_once_for_all_parts() -> None:
+    embedder = ByTokens()
+    sides(COMPARED, 1, embedder)
+    assert embedder.read == [*COMPARED.parts, COMPARED.text, *(p.chunk.text for p in SIDE_PASSAGES)]
+
+
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(TEXT.split()), min_size=1, max_size=12).map(" ".join))
 def test_any_question_gives_quotes_that_are_verbatim(question: str) -> None:

@@ -18,7 +18,7 @@ from ragapp.errors import ConfigError, EmbedderChanged, ModelError, NotFound, Qu
 from ragapp.flows import linear
 from ragapp.ports import Flow, Tools
 from ragapp.testing import FixedTools, check_events, check_flow, document_of, passage_of
-from ragapp.types import Answer, Citation, Done, Event, Found, Passage, Query, Step, Token
+from ragapp.types import Answer, Citation, Done, Event, Found, Passage, Query, Step, Token, Turn
 from tests import pdfs
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -362,6 +362,16 @@ def test_a_document_that_is_removed_while_the_answer_is_written(rag: Rag) -> Non
     assert isinstance(last, Done)
     assert [citation.state for citation in last.answer.citations] == ["not found"]
     assert last.answer.passages == found.passages
+
+
+def test_halves_of_character_pairs_reach_no_model(rag: Rag) -> None:
+    from ragapp.chat import ScriptedChat
+
+    rag.chat = chat = ScriptedChat(replies=["What value?", "The value is 7. [1]"])
+    rag.ask(Query(f"\ud800 {QUESTION}", (Turn("user", "half \udc00 a pair"), Turn("assistant", "\ud83d"))))
+    seen = "".join(str(message.text) for prompt in chat.prompts for message in prompt)
+    assert "half ? a pair" in seen
+    assert not any("\ud800" <= character <= "\udfff" for character in seen)
 
 
 def test_settings_are_given_once_and_k_is_positive(rag: Rag, library: Path) -> None:

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from ragapp import wire
+from ragapp.chunks import estimated_tokens
 from ragapp.errors import ConfigError, ContextTooLong, ModelError
 from ragapp.providers import PROVIDERS, ProviderChat
-from ragapp.remote import Address, RemoteChat, estimated_tokens
+from ragapp.remote import Address, RemoteChat
 from tests import misbehaving as bad
 
 ASK: list[BaseMessage] = [SystemMessage("Answer."), HumanMessage("现金流量 2018? 🎉")]
@@ -171,6 +172,11 @@ def test_a_server_without_a_list_of_models_works_when_one_is_named(server: bad.B
     assert "no OpenAI server" in failure(remote(server)).message
 
 
+def test_an_answer_to_stop_at_nothing_is_not_asked_for(server: bad.BadServer) -> None:
+    assert remote(server).invoke(ASK, stop=[""]).content == "hello"
+    assert "stop" not in server.asked[-1]
+
+
 @pytest.mark.parametrize(
     ("entry", "props", "window"),
     [
@@ -244,6 +250,20 @@ def test_usage_that_a_server_leaves_out_is_estimated_and_marked(server: bad.BadS
     assert answer.response_metadata["usage_estimated"] is True
 
 
+@pytest.mark.parametrize("usage", ["none", [1], {"prompt_tokens": "x", "completion_tokens": None}])
+def test_usage_that_is_none(server: bad.BadServer, usage: Any) -> None:
+    server.scripts = [bad.raw(bad.chunk("two words", "stop") + f"data: {json.dumps({'usage': usage})}\n\n")]
+    *_, last = remote(server).stream(ASK)
+    assert last.usage_metadata is not None
+    assert last.usage_metadata["input_tokens"] == estimated_tokens(ASK)
+
+
+def test_the_first_token_is_one_with_text(server: bad.BadServer) -> None:
+    server.scripts = [bad.raw(bad.chunk(""), bad.chunk("late", "stop"), pause=0.3)]
+    *_, last = remote(server).stream(ASK)
+    assert last.response_metadata["first_token_seconds"] >= 0.3
+
+
 def test_an_answer_that_was_cut_says_so(server: bad.BadServer) -> None:
     server.scripts = [bad.raw(bad.chunk("one"), bad.chunk(reason="length"), bad.DONE)]
     assert remote(server).invoke(ASK).response_metadata["finish_reason"] == "length"
@@ -300,6 +320,15 @@ def test_a_key_of_the_environment_does_not_go_in_the_clear_to_others(monkeypatch
     assert "Authorization" in RemoteChat(url="http://192.168.1.5:8000", api_key="set")._headers()
 
 
+@pytest.mark.parametrize("key", ["sk-se\ncret", "sk-sécret", "sk\x00secret"])
+def test_a_key_that_no_header_can_carry_is_not_shown_either(server: bad.BadServer, key: str) -> None:
+    with pytest.raises(ConfigError, match="key holds characters") as caught:
+        remote(server, api_key=key).invoke(ASK)
+    assert "sk" not in caught.value.message.replace("ask", "") + caught.value.hint
+    remote(server, api_key="sk-secret \n").invoke(ASK)
+    assert server.seen[-1][2]["Authorization"] == "Bearer sk-secret"
+
+
 def test_proxies_are_not_asked_for_this_machine(server: bad.BadServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -310,6 +339,9 @@ def test_passwords_in_addresses_are_not_shown() -> None:
     error = failure(RemoteChat(url="http://me:hush@127.0.0.1:9", retries=0))
     assert "hush" not in error.message + error.hint
     assert "cannot be reached" in error.message
+    with pytest.raises(ConfigError) as caught:
+        Address.of("ftp://me:hu@sh@h")
+    assert caught.value.message == "'ftp://h' is not the address of a server."
 
 
 # -- further tries ---------------------------------------------------------------------------------------------------
@@ -371,6 +403,15 @@ def test_a_refused_parameter_is_done_without_and_remembered(server: bad.BadServe
     assert all(body.get("max_completion_tokens", body.get("max_tokens")) == 512 for body in server.asked)
 
 
+def test_what_was_said_is_not_said_again_for_a_refused_parameter(server: bad.BadServer) -> None:
+    refusal = {"status": 400, "error": {"message": "max_tokens: too many"}}
+    server.scripts = [bad.raw(bad.chunk("half an ans") + f"data: {json.dumps(refusal)}\n\n"), bad.good("whole")]
+    got = []
+    with pytest.raises(ModelError, match="refuses the request, 400: max_tokens"):
+        got.extend(str(chunk.text) for chunk in remote(server).stream(ASK))
+    assert "".join(got) == "half an ans"
+
+
 # -- what is said when it goes wrong ---------------------------------------------------------------------------------
 
 
@@ -389,6 +430,7 @@ def test_a_refused_parameter_is_done_without_and_remembered(server: bad.BadServe
         (bad.raw(b"\xff\xfe\x00garbage" * 50), "does not speak", "/v1"),
         (bad.raw(""), "does not speak OpenAI's protocol: an empty answer", "/v1"),
         (bad.raw('data: {"error": {"message": "out of\\u0007 memory"}}\n\n'), "failed, 500: out of memory", "log"),
+        (bad.raw('data: {"error": "no", "status": 5000}\n\n'), "failed, 5000", "log"),
         (bad.raw("data: " + "x" * 17_000_000), "a line of more than", "/v1"),
     ],
 )  # fmt: skip
@@ -398,6 +440,12 @@ def test_what_is_said(server: bad.BadServer, script: bad.Script, message: str, h
     assert message in error.message
     assert hint in error.hint
     assert len(server.asked) == 1
+
+
+def test_a_list_of_models_that_has_moved() -> None:
+    with bad.running() as server:
+        server.gets["/v1/models"] = bad.status(308, Location="http://127.0.0.1:9/v2")
+        assert "it points to http://127.0.0.1:9/v2" in failure(remote(server)).message
 
 
 @pytest.mark.parametrize(

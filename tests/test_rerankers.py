@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.documents import Document as LCDocument
 
 from ragapp.bridge import CompressorReranker, from_langchain
+from ragapp.config import load
 from ragapp.errors import ConfigError, ModelError, QuestionError
+from ragapp.parts import reranker_of
 from ragapp.rerankers import (
     CrossEncoderReranker,
     KeepOrder,
@@ -28,8 +31,10 @@ from ragapp.rerankers import (
     Timed,
     batches,
     check_cross_encoder,
+    in_turns,
     max_sim,
 )
+from ragapp.retrievers import SAME_PAGE
 from ragapp.testing import HashingEmbedder
 from ragapp.types import Chunk, Passage, Rank
 from tests import tiny_encoder
@@ -79,6 +84,89 @@ def test_late_interaction_reorders_and_keeps_its_scores_beside_the_others() -> N
     assert LateInteraction(Letters()).rerank("red", []) == []
 
 
+def test_late_interaction_reads_the_header_line_too() -> None:
+    given = passages(["They are round", "They float"])
+    given[1] = replace(given[1], chunk=replace(given[1].chunk, header="Boats › red ones"))
+    best, other = LateInteraction(Letters(), weight=1.0).rerank("red boats", given)
+    assert best.chunk.text == "They float"
+    assert (best.score, other.score) == (1.0, 0.0)
+    asked = max_sim(Letters(), "red boats", ["Boats › red ones\nThey float"])[0]
+    assert best.found_by["late"].score == pytest.approx(asked)
+
+
+def test_late_interaction_weighs_less_than_the_search() -> None:
+    # MaxSim and search could not be further apart: with the usual share the search wins, with half it is a draw.
+    given = passages(["boats", "red"])
+    assert [p.score for p in LateInteraction(Letters()).rerank("red", given)] == pytest.approx([0.6, 0.4])
+    assert LateInteraction(Letters()).rerank("red", given)[0].chunk.text == "boats"
+    assert LateInteraction(Letters(), weight=0.6).rerank("red", given)[0].chunk.text == "red"
+
+
+def on_pages(*pages: int) -> list[Passage]:
+    return [
+        replace(p, chunk=replace(p.chunk, page=n)) for p, n in zip(passages(TEXTS[: len(pages)]), pages, strict=True)
+    ]
+
+
+def test_pages_take_turns_after_the_sum() -> None:
+    given = [replace(p, score=s) for p, s in zip(on_pages(1, 1, 2, 1), (1.0, 0.9, 0.7, 0.0), strict=True)]
+    late = LateInteraction(Letters(), weight=0.0001, same_page=0.7)
+    found = late.rerank("nothing", given)
+    assert [p.chunk.page for p in found] == [1, 2, 1, 1]
+    assert [p.score for p in found] == pytest.approx([1, 0.7, 0.9 * 0.7, 0], abs=0.001)
+    alone = LateInteraction(Letters(), weight=0.0001).rerank("nothing", given)
+    assert [p.score for p in alone] == pytest.approx([1, 0.9, 0.7, 0], abs=0.001)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 3)), min_size=1, max_size=12), st.floats(0.1, 1))
+def test_turns_keep_the_order_within_a_page(rows: list[tuple[float, int]], share: float) -> None:
+    given = [
+        replace(p, chunk=replace(p.chunk, page=page)) for p, (_, page) in zip(passages("x" * 12), rows, strict=False)
+    ]
+    totals = np.array([total for total, _ in rows])
+    result = in_turns(totals, given, share)
+    assert (result <= totals).all()
+    for page in (1, 2, 3):
+        mine = [i for i, (_, n) in enumerate(rows) if n == page]
+        order = sorted(mine, key=lambda i: (-totals[i], i))
+        assert result[order].tolist() == pytest.approx([totals[i] * share**n for n, i in enumerate(order)])
+        assert [result[i] for i in order] == sorted((result[i] for i in mine), reverse=True)
+
+
+def test_other_documents_have_pages_of_their_own() -> None:
+    given = on_pages(1, 1)
+    given[1] = replace(given[1], chunk=replace(given[1].chunk, document_id="e"))
+    assert in_turns(np.array([1.0, 0.5]), given, 0.7).tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("wanted", [2, 3, 4])
+def test_what_is_not_read_follows_as_it_was(wanted: int) -> None:
+    embedder = Letters()
+    late = LateInteraction(embedder, weight=0.8, candidates=2)
+    found = late.rerank("red apples", passages()[:wanted])
+    assert [p.chunk.text for p in found] == [TEXTS[1], TEXTS[0], *TEXTS[2:wanted]]
+    assert ["late" in p.found_by for p in found] == [True, True, False, False][:wanted]
+    scores = [p.score for p in found]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(embedder.calls) == 1 + 2
+    assert found[:2] == late.rerank("red apples", passages()[:2])
+
+
+def test_what_is_not_read_keeps_a_score_that_fits() -> None:
+    given = [replace(p, score=s) for p, s in zip(passages(), (0.9, 0.8, 0.7, 0.1), strict=True)]
+    found = LateInteraction(Letters(), candidates=1).rerank("red apples", given)
+    assert [p.score for p in found] == [1.0, 0.8, 0.7, 0.1]
+
+
+def test_questions_that_the_model_cannot_read_keep_their_order() -> None:
+    embedder = Letters()
+    assert LateInteraction(embedder).rerank("红苹果", passages()) == passages()
+    assert embedder.calls == []
+    first, *_ = LateInteraction(embedder, weight_cjk=0.9).rerank("红苹果", passages())
+    assert first.chunk.text == "红苹果"
+    assert LateInteraction(embedder, weight=0).rerank("red", passages()) == passages()
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 50])
 def test_max_sim_does_not_depend_on_the_batch(batch: int) -> None:
     embedder = Letters()
@@ -108,6 +196,34 @@ def test_batches_hold_every_text_once_longest_first(texts: list[str], size: int)
     assert sorted(flat) == list(range(len(texts)))
     assert all(len(part) == size for part in found[:-1])
     assert [len(texts[i]) for i in flat] == sorted((len(text) for text in texts), reverse=True)
+
+
+# -- what the settings name --------------------------------------------------------------------------------------------
+
+
+def test_the_usual_reranker_is_late_interaction_as_it_was_measured() -> None:
+    made = reranker_of(load(env={}), Letters())
+    assert isinstance(made, Limited)
+    assert isinstance(made.reranker, LateInteraction)
+    late = made.reranker
+    assert (late.weight, late.weight_cjk, late.candidates, late.same_page) == (0.4, 0, 20, SAME_PAGE)
+    assert late == LateInteraction(late.embedder, same_page=SAME_PAGE)
+
+
+def test_keys_of_the_settings_reach_it() -> None:
+    table = {"reranker.weight": 0.25, "reranker.candidates": 7, "reranker.same_page": 1.0, "reranker.seconds": 2}
+    made = reranker_of(load(table, env={}), Letters())
+    assert isinstance(made, Limited)
+    assert (made.seconds, made.reranker) == (2, LateInteraction(made.reranker.embedder, 0.25, candidates=7))  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="does not take these settings"):
+        reranker_of(load({"reranker.wait": 1}, env={}), Letters())
+
+
+def test_without_token_vectors_the_order_stays_unless_they_are_asked_for() -> None:
+    assert isinstance(reranker_of(load(env={}), HashingEmbedder(64)), KeepOrder)
+    assert isinstance(reranker_of(load({"reranker.name": "keep"}, env={}), Letters()), KeepOrder)
+    with pytest.raises(ConfigError, match="gives no token vectors"):
+        reranker_of(load({"reranker.name": "late"}, env={}), HashingEmbedder(64))
 
 
 # -- a CrossEncoder ----------------------------------------------------------------------------------------------------

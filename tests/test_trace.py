@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -18,9 +19,9 @@ from hypothesis import strategies as st
 from ragapp import config as settings
 from ragapp import flows
 from ragapp.answerers import ChatAnswerer
-from ragapp.bridge import estimated_tokens
 from ragapp.catalog import Catalog
 from ragapp.chat import LlamaChat, ScriptedChat
+from ragapp.chunks import estimated_tokens
 from ragapp.config import ChatTable, Config, SearchTable
 from ragapp.errors import ConfigError, ModelError, NotFound, RagappError
 from ragapp.lexicon import Lexicon
@@ -36,6 +37,7 @@ from ragapp.trace import (
     Trace,
     begin,
     changes,
+    check_answered,
     check_target,
     compare,
     config_of,
@@ -352,6 +354,27 @@ def test_sentences_that_differ() -> None:
     assert (difference.sentences_gone, difference.sentences_new) == (("苹果是红色的。",), ("苹果是绿色的。",))
     assert list(difference.sentences()) == ["Another answer.", "- 苹果是红色的。", "+ 苹果是绿色的。"]
     assert json.loads(json.dumps(difference.as_dict()))["sentences_new"] == ["苹果是绿色的。"]
+
+
+def test_marks_behind_a_quote_are_no_sentence_of_their_own() -> None:
+    before = replace(ANSWER, text="“Boats float.” [1]\n\n“Stones sink.” [2]")
+    difference = compare(before, replace(before, text="“Boats float.” [1]"))
+    assert (difference.sentences_gone, difference.sentences_new) == (("“Stones sink.”",), ())
+
+
+def test_a_trace_without_an_answer_is_told_before_anything_is_asked() -> None:
+    check_answered(a_trace(answer=plain(ANSWER)))
+    with pytest.raises(ConfigError, match="has no answer: The model has gone"):
+        check_answered(a_trace(answer=None, error="The model has gone."))
+
+
+def test_a_trace_of_a_time_without_parts_can_be_read() -> None:
+    held = a_trace(question=Query("Atlas and Orion?", parts=("Atlas?", "Orion?"))).as_dict()
+    assert Trace.from_dict(held).question.parts == ("Atlas?", "Orion?")
+    old = {key: value for key, value in held.items() if key != "sha256"}
+    del old["question"]["parts"]
+    text = json.dumps(old, ensure_ascii=True, sort_keys=True)
+    assert Trace.from_dict({**old, "sha256": hashlib.sha256(text.encode()).hexdigest()}).question.parts == ()
 
 
 def test_white_space_and_the_end_differ_too() -> None:

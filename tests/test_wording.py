@@ -54,6 +54,13 @@ def test_what_is_found_stands_in_the_text(text: str) -> None:
     assert all(part in text for name in names(text) for part in name.split())
 
 
+def test_small_talk_that_can_be_read_in_many_ways_takes_no_long_time() -> None:
+    started = time.perf_counter()
+    assert not is_small_talk("你好吗" * 26 + "谁")
+    assert time.perf_counter() - started < 1
+    assert is_small_talk("你好你好！你好吗？谢谢！再见")
+
+
 @pytest.mark.parametrize("unit", ["and what ", "hi ", "和什么", "A. ", "compare x and ", "?", "《", "“", "which is, "])
 def test_long_texts_take_no_long_time(unit: str) -> None:
     text = unit * 2000

@@ -211,6 +211,17 @@ def test_every_task_has_its_prompt(flow: Flow, text: str) -> None:
         ("", 9, []),
         ("2018 sales of 3M?", 1, ["2018 sales of 3M?"]),
         ("one\ntwo\nthree", 2, ["one", "two"]),
+        ("U.S. taxes on 10-K forms?\ne.g. brass?", 2, ["U.S. taxes on 10-K forms?", "e.g. brass?"]),
+        (
+            "3.5 percent of what?\n10:30 departures?\n-5 degrees?",
+            9,
+            ["3.5 percent of what?", "10:30 departures?", "-5 degrees?"],
+        ),
+        (
+            "1.What is tin?\n2、锌？\na) Zinc?\nb. Brass?\nC) Gold?\n(3) Lead?",
+            9,
+            ["What is tin?", "锌？", "Zinc?", "Brass?", "Gold?", "Lead?"],
+        ),
     ],
 )
 def test_lines_are_taken_out_of_what_small_models_put_around_them(reply: str, most: int, wanted: list[str]) -> None:

@@ -85,7 +85,7 @@ class PdfReader:
     def read_any(self, path: Path, passwords: Sequence[str]) -> Document:
         """The document in a file that opens without a password or with one of these."""
         name, data = named_bytes(path)
-        _check_kind(name, data)
+        check_kind(name, data)
         found = Beside()
         try:
             sheets, found = self._read_pdfium(name, data, passwords)
@@ -237,7 +237,8 @@ def _remarks(sheets: Sequence[_Sheet], built: _Built) -> dict[str, str]:
     return {**remarks, "pages_unreadable": ", ".join(unread[:LISTED]) + more} if unread else remarks
 
 
-def _check_kind(name: str, data: bytes) -> None:
+def check_kind(name: str, data: bytes) -> None:
+    """Raise ReadError for what is plainly no PDF, by its first bytes."""
     if not data:
         raise ReadError(f"{name} is empty (0 bytes).", "Fetch it again from where it came.")
     # Readers accept stray bytes before the header, as many real files have them.

@@ -36,8 +36,12 @@ MAX_PIXELS = 64_000_000
 
 _WORD = re.compile("[^\\s\ufffe\x02]+[\ufffe\x02]?")
 _LINE_END = re.compile("\n|[\ufffe\x02]")
+_SHOWN_WORD = re.compile(r"\S+")
 _BOLD = re.compile(r"bold|black|heavy|demi", re.IGNORECASE)
 _TEXT, _PATH, _IMAGE, _SHADING, _FORM = 1, 2, 3, 4, 5  # FPDF_PAGEOBJ_*
+
+
+PlacedWord = tuple[int, int, float, float, float, float]  # as in Page.words
 
 
 class Unreadable(Exception):
@@ -90,14 +94,15 @@ def open_pdf(name: str, data: bytes, passwords: Sequence[str]) -> Iterator[tuple
     Raises ReadError when a password is missing or wrong, Unreadable when the structure is broken.
     """
     with PDFIUM:
-        pdf, password = _opened(name, data, passwords)
+        pdf, password = opened(name, data, passwords)
         try:
             yield pdf, password
         finally:
             pdf.close()
 
 
-def _opened(name: str, data: bytes, passwords: Sequence[str]) -> tuple[Any, str | None]:
+def opened(name: str, data: bytes, passwords: Sequence[str]) -> tuple[Any, str | None]:
+    """As ``open_pdf``, for who holds ``PDFIUM`` or is alone, and closes the document."""
     import pypdfium2
 
     # What it has to say about broken files would fall into a user's log.
@@ -109,9 +114,15 @@ def _opened(name: str, data: bytes, passwords: Sequence[str]) -> tuple[Any, str 
             if getattr(error, "err_code", None) != PASSWORD_ERROR:
                 raise Unreadable("its structure cannot be read") from error
     if passwords:
-        raise ReadError(f"{name} is encrypted and none of the passwords given opens it.", "Check the password file.")
+        raise ReadError(
+            f"{name} is encrypted and none of the passwords given opens it.",
+            "Check the password file.",
+            needs_password=True,
+        )
     raise ReadError(
-        f"{name} is encrypted and needs a password.", "Write it on a line of a file and give --password-file FILE."
+        f"{name} is encrypted and needs a password.",
+        "Write it on a line of a file and give --password-file FILE.",
+        needs_password=True,
     )
 
 
@@ -466,15 +477,12 @@ def boxes(path: Path, passwords: Sequence[str], spans: Sequence[PageSpan]) -> li
     A span whose characters are not those expected has no boxes: nothing is drawn rather than a wrong box. Raises
     ReadError when the file cannot be opened.
     """
-    found: list[Box] = []
     data = _bytes(path)
     try:
         with open_pdf(path.name, data, passwords) as (pdf, _):
-            for span in spans:
-                found += _boxes_of_span(pdf, span)
+            return [box for found in boxes_by_span(pdf, spans) for box in found]
     except Unreadable as reason:
         raise ReadError(f"{path.name} is damaged: {reason}.", "Open it in a viewer and save it anew.") from reason
-    return found
 
 
 def _bytes(path: Path) -> bytes:
@@ -484,26 +492,40 @@ def _bytes(path: Path) -> bytes:
         raise ReadError(f"{path.name} cannot be read: {error.strerror}.", "Check that it is still there.") from error
 
 
-def _boxes_of_span(pdf: Any, span: PageSpan) -> Iterator[Box]:
-    if not 1 <= span.number <= len(pdf) or span.end - span.start != len(span.expected) or span.start < 0:
+def _boxes_on_page(page: Any, text_page: Any, text: str, span: PageSpan) -> Iterator[Box]:
+    if span.end - span.start != len(span.expected) or span.start < 0:
         return
-    try:
-        with _text_page(pdf, span.number - 1) as (page, text_page):
-            text = _raw_text(text_page)
-            pieces = list(_pieces(span, len(text)))
-            if not pieces or not _is_expected(span, pieces, text):
-                return
-            sheet, turn = page.get_bbox(), page.get_rotation() // 90
-            rects = (
-                turned(text_page.get_rect(k), sheet, turn)
-                for _, source, length in pieces
-                for k in range(text_page.count_rects(source, length))
-            )
-            # Characters that are not drawn have a place, but no extent.
-            for rect in joined(r for r in rects if r[2] - r[0] > 0 and r[3] - r[1] > 0):
-                yield Box(span.number, *(round(value, 2) for value in rect))
-    except Unreadable:
+    pieces = list(_pieces(span, len(text)))
+    if not pieces or not _is_expected(span, pieces, text):
         return
+    sheet, turn = page.get_bbox(), page.get_rotation() // 90
+    rects = (
+        turned(text_page.get_rect(k), sheet, turn)
+        for _, source, length in pieces
+        for k in range(text_page.count_rects(source, length))
+    )
+    # Characters that are not drawn have a place, but no extent.
+    for rect in joined(r for r in rects if r[2] - r[0] > 0 and r[3] - r[1] > 0):
+        yield Box(span.number, *(round(value, 2) for value in rect))
+
+
+def boxes_by_span(pdf: Any, spans: Sequence[PageSpan]) -> list[list[Box]]:
+    """The rectangles of each span by itself, as in ``boxes``; a page that several spans lie on is loaded once."""
+    found: list[list[Box]] = [[] for _ in spans]
+    wanted: dict[int, list[int]] = {}
+    for place, span in enumerate(spans):
+        wanted.setdefault(span.number, []).append(place)
+    for number, places in wanted.items():
+        if not 1 <= number <= len(pdf):
+            continue
+        try:
+            with _text_page(pdf, number - 1) as (page, text_page):
+                text = _raw_text(text_page)
+                for place in places:
+                    found[place] = list(_boxes_on_page(page, text_page, text, spans[place]))
+        except Unreadable:
+            continue
+    return found
 
 
 def _pieces(span: PageSpan, count: int) -> Iterator[tuple[int, int, int]]:
@@ -527,6 +549,85 @@ def _is_expected(span: PageSpan, pieces: Sequence[tuple[int, int, int]], text: s
     return not span.expected[at - span.start :].strip()
 
 
+# -- words as they are shown -------------------------------------------------------------------------------------------
+
+
+def shown_words(pdf: Any, number: int, text: str, runs: tuple[tuple[int, int, int], ...] | None) -> list[PlacedWord]:
+    """The words of a page's ``text``, each part that stands on a line by itself, with offsets relative to the page.
+
+    ``runs`` are the page's. Places are points from the top left of the page as shown; a word whose characters are not
+    the file's is left out. ``pdf`` is open, and ``PDFIUM`` held. Raises Unreadable when the page cannot be loaded.
+    """
+    if not 1 <= number <= len(pdf):
+        return []
+    with _text_page(pdf, number - 1) as (page, text_page):
+        raw = _raw_text(text_page)
+        spots: dict[tuple[int, int], int] = {}
+        ends: dict[tuple[int, int], int] = {}
+        for start, end, first, last in word_spots(text, raw, runs if runs is not None else ((0, 0, len(raw)),)):
+            for left, right in _on_lines(text_page, first, last) if end - start == last - first else [(first, last)]:
+                spots[left, right] = start + left - first
+                ends[left, right] = end - (last - right)
+        words = _words(text_page, list(spots), page.get_bbox(), page.get_rotation() // 90)
+        return [
+            (
+                spots[w.start, w.end],
+                ends[w.start, w.end],
+                round(w.x0, 2),
+                round(w.y0, 2),
+                round(w.x1, 2),
+                round(w.y1, 2),
+            )
+            for w in words
+            if w.x1 > w.x0 and w.y1 > w.y0
+        ]
+
+
+def word_spots(text: str, raw: str, runs: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, int, int, int]]:
+    """``(start, end, first, last)``: words of the text, or their halves, and the raw characters that they came from."""
+    at = 0
+    for match in _SHOWN_WORD.finditer(text):
+        while at < len(runs) and runs[at][0] + runs[at][2] <= match.start():
+            at += 1
+        held: tuple[int, int, int, int] | None = None
+        for offset, source, length in runs[at:]:
+            if offset >= match.end():
+                break
+            start, end = max(offset, match.start()), min(offset + length, match.end())
+            first, last = source + start - offset, source + end - offset
+            if last > len(raw) or not all(map(stands_for, text[start:end], raw[first:last])):
+                continue
+            # A ligature is one character of the file and several of the text.
+            if held is not None and start == held[1] and first in (held[3] - 1, held[3]):
+                held = held[0], end, held[2], last
+                continue
+            if held is not None:
+                yield held
+            held = start, end, first, last
+        if held is not None:
+            yield held
+
+
+def _on_lines(text_page: Any, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The raw characters of a word, cut where the next one does not stand beside the one before."""
+    if last - first < 2 or text_page.count_rects(first, last - first) < 2:
+        yield first, last
+        return
+    before: Rect | None = None
+    for index in range(first, last):
+        here = text_page.get_charbox(index, loose=True)
+        if before is not None:
+            high = min(here[3] - here[1], before[3] - before[1])
+            wide = min(here[2] - here[0], before[2] - before[0])
+            beside = min(here[3], before[3]) - max(here[1], before[1]) > high / 2
+            below = min(here[2], before[2]) - max(here[0], before[0]) > wide / 2
+            if not (beside or below):
+                yield first, index
+                first = index
+        before = here
+    yield first, last
+
+
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
@@ -539,7 +640,7 @@ def render_gray(path: Path, passwords: Sequence[str], numbers: Sequence[int], dp
     data = _bytes(path)
     with PDFIUM:
         try:
-            pdf, _ = _opened(path.name, data, passwords)
+            pdf, _ = opened(path.name, data, passwords)
         except Unreadable as reason:
             raise ReadError(f"{path.name} is damaged: {reason}.", "Open it in a viewer and save it anew.") from reason
     try:

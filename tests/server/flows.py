@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from ragapp.chat import ScriptedChat
 from ragapp.errors import ContextTooLong, ModelError
@@ -27,6 +27,20 @@ def play(tools: Tools, query: Query) -> Iterator[Event]:
 
 def scripted() -> ScriptedChat:
     return ScriptedChat(replies=["The warranty lasts 24 months [1]. It is long."] * 20)
+
+
+def paragraphs() -> ScriptedChat:
+    said = "The warranty lasts **24 months** [1].\n\nIt is long, and it ends. Then all is over."
+    return ScriptedChat(replies=[said] * 20)
+
+
+def leisurely() -> ScriptedChat:
+    return ScriptedChat(replies=["word " * 30 + "It ends."] * 20, delay_s=0.05)
+
+
+def hostile() -> ScriptedChat:
+    said = "A <script>alert(1)</script> <img src=x onerror=alert(1)> [x](javascript:alert(1)) b [1].\n\nAnd more."
+    return ScriptedChat(replies=[said] * 20)
 
 
 def done(text: str, reason: str = "stop") -> Done:
@@ -93,6 +107,21 @@ def endless(_: Query) -> Iterator[Event]:
     yield Token("a")
 
 
+def chatty(_: Query) -> Iterator[Event]:
+    """Says too much of itself."""
+    deep: list[object] = []
+    for _ in range(50):
+        deep = [deep]
+    quoted = [{"role": "user", "content": "in /srv/secret/ stands " + "x" * 99_999}]
+    yield Step("search", 0.01, {
+        "warning": "It is in /srv/secret/llama.bin", "messages": quoted, "object": object(), "nan": float("nan"),
+        "deep": deep, "many": ["y" * 999] * 9999, 7: {1, 2},
+    })  # fmt: skip
+    yield Token("a")
+    answer = done("a").answer
+    yield Done(replace(answer, warnings=("See /srv/secret/x.bin.",)))
+
+
 def echo(query: Query) -> Iterator[Event]:
     """Says what it was asked."""
     text = json.dumps({**asdict(query), "options": dict(query.options)})
@@ -102,5 +131,5 @@ def echo(query: Query) -> Iterator[Event]:
 
 SCRIPTS: dict[str, Callable[[Query], Iterator[Event]]] = {
     script.__name__: script
-    for script in (slow, short, held, fails_at_once, fails_late, breaks_at_once, breaks_late, endless)
+    for script in (slow, short, held, fails_at_once, fails_late, breaks_at_once, breaks_late, endless, chatty)
 }

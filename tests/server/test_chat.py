@@ -9,7 +9,10 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ragapp.server.schemas import ChatRequest
 from tests.server import flows
 from tests.server.conftest import PLAY, Running, ServeWith
 
@@ -34,7 +37,9 @@ def test_the_client_reads_a_whole_answer(real: Running) -> None:
     ours: Any = answer.model_extra and answer.model_extra["ragapp"]
     assert ours["finish_reason"] == "stop"
     assert ours["timings"]["total"] > 0
-    assert {"document", "page", "label", "score", "text", "found_by"} == set(ours["passages"][0])
+    assert {"document", "document_id", "page", "start", "end", "label", "score", "text", "found_by"} == set(
+        ours["passages"][0]
+    )
     cited = ours["citations"][0]
     assert (cited["marker"], cited["document"], cited["page"], cited["state"]) == (1, "pump.pdf", 2, "verified")
     assert cited["boxes"][0]["page"] == 2
@@ -86,8 +91,8 @@ def test_the_frames_to_the_letter(playing: Running) -> None:
     ]  # fmt: skip
     assert [c["finish_reason"] for c in choices] == [None] * 4 + ["length"]
     passage = {
-        "document": "a b.pdf", "page": 2, "label": "", "score": 0.5, "text": "a\u2028b",
-        "found_by": {"dense": {"rank": 1, "score": 0.25}},
+        "document": "a b.pdf", "document_id": "d", "page": 2, "start": 0, "end": 3, "label": "", "score": 0.5,
+        "text": "a\u2028b", "found_by": {"dense": {"rank": 1, "score": 0.25}},
     }  # fmt: skip
     assert [f.get("ragapp") for f in got[:4]] == [None, {"passages": [passage]}, None, None]
     assert got[4]["ragapp"]["finish_reason"] == "length"
@@ -151,18 +156,76 @@ def test_nothing_is_wished_for_that_was_not_given(playing: Running) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content"),
         ({"messages": [{"role": "user"}]}, "messages.0"),
         ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"stream_options": {"include_usage": True}}, None),
+        ({"seed": 1 << 64}, "seed"),
+        ({"max_tokens": 1 << 40}, "max_tokens"),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"top_p": 0}, "top_p"),
     ],
 )
-def test_wrong_requests_are_told_what_is_wrong(playing: Running, change: dict[str, Any], param: str) -> None:
+def test_wrong_requests_are_told_what_is_wrong(playing: Running, change: dict[str, Any], param: str | None) -> None:
     body = {"model": "ragapp", "messages": USER, **change}
     with pytest.raises(openai.BadRequestError) as caught:
         playing.openai.post("/chat/completions", body=body, cast_to=object)
     assert caught.value.type == "invalid_request_error"
     assert caught.value.param == param
     assert caught.value.code == "invalid_value"
+
+
+def test_what_others_understand_is_read_over(playing: Running) -> None:
+    """A client need not know what is behind the address; what no answer could keep is refused, see above."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    more = {
+        "user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "frequency_penalty": 0.5,
+        "presence_penalty": -1, "logit_bias": {"5": 1}, "parallel_tool_calls": True, "reasoning_effort": "low",
+        "tools": [tool], "tool_choice": "auto", "functions": [{"name": "f"}], "function_call": "none",
+        "response_format": {"type": "text"}, "modalities": ["text"], "logprobs": False, "top_logprobs": 0,
+        "prediction": None, "safety_identifier": "x", "verbosity": "low", "nobody_knows": {"this": []},
+    }  # fmt: skip
+    answer = playing.ask("short", **more)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"] == {
+        "role": "assistant", "content": "one\u2028two", "refusal": None,
+    }  # fmt: skip
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+MEMBERS = [*ChatRequest.model_fields, "tools", "user", "anything"]
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(st.sampled_from(MEMBERS), ANY_JSON, max_size=5))
+def test_no_request_breaks_the_door(playing: Running, body: dict[str, Any]) -> None:
+    """Whatever is sent: an answer of OpenAI's shape, or an error of OpenAI's shape."""
+    body.setdefault("messages", USER)
+    answer = playing.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code in (200, 400, 404)
+    if answer.status_code != 200:
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code", "hint"}
+    elif body.get("stream"):
+        assert answer.text.endswith("data: [DONE]\n\n")
+    else:
+        assert answer.json()["object"] == "chat.completion"
+
+
+def test_warnings_hold_no_paths(playing: Running) -> None:
+    assert playing.ask("chatty").json()["ragapp"]["warnings"] == ["See x.bin.", "It is in llama.bin"]
+    with playing.streamed("chatty") as response:
+        assert "secret" not in response.read().decode()
 
 
 @pytest.mark.parametrize("question", ["", "  ", "?!"])

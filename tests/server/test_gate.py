@@ -48,7 +48,7 @@ def test_a_closed_house_asks_everybody_to_leave() -> None:
 
 
 def test_a_full_house_answers_429_at_once(serve_with: ServeWith) -> None:
-    server = serve_with(answer__flow=PLAY, server__seats=2)
+    server = serve_with(answer__flow=PLAY, server__seats=2, server__queue=0)
     with server.streamed("held") as first, server.streamed("held") as second:
         assert (first.status_code, second.status_code, server.gate.taken) == (200, 200, 2)
         started = time.monotonic()

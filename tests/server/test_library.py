@@ -12,7 +12,9 @@ def test_search(real: Running, name: str) -> None:
     found = real.http.post("/v1/search", json={name: "How long is the warranty?", "k": 1}).json()["passages"]
     assert len(found) == 1
     first = found[0]
-    assert set(first) == {"document", "page", "label", "score", "text", "found_by", "boxes"}
+    assert set(first) == {
+        "document", "document_id", "page", "start", "end", "label", "score", "text", "found_by", "boxes"
+    }  # fmt: skip
     assert (first["document"], first["page"]) == ("pump.pdf", 2)
     assert "24 months" in first["text"]
     assert first["found_by"]["lexical"]["rank"] == 1

@@ -1,0 +1,141 @@
+// Who answers: always to be seen, and changed here.
+import { get, send } from "./api.js";
+import { emit, on } from "./bus.js";
+import { dialog, fill, h, name, say, sayRefusal, size, toast } from "./dom.js";
+import { add } from "./i18n.js";
+
+/** @typedef {import("./types.js").Answerer} Answerer */
+/** @typedef {import("./types.js").Job} Job */
+
+add({
+  en: {
+    "model.title": "Who answers", "model.quotes": "Quotes", "model.badge": "{name} answers. Change …", "model.quotes_why": "Answers are made of quotes from your documents; no language model is needed. For answers in its own words, add a Llama: a folder on this machine, or a hub id.",
+    "model.local": "{name} answers, on this machine.", "model.remote": "{name} answers. Questions and passages are sent there.", "model.field": "Folder, GGUF file, hub id (org/name) or server's address", "model.use": "Use it", "model.back": "Answer with quotes",
+    "model.size": "{model} is {size} in {files} files. It is downloaded from the hub only when you say so.", "model.download": "Download and use", "model.downloading": "{percent} % of {size}", "model.ask_size": "Ask the hub for its size", "model.loading": "The model is being loaded …", "model.changed": "{name} answers from now on.", "model.failed": "The download failed: {message}", "model.cancel": "Cancel the download",
+  },
+  zh: {
+    "model.title": "由谁回答", "model.quotes": "原文引用", "model.badge": "由 {name} 回答。更改……", "model.quotes_why": "回答由您文档中的原文引用组成，不需要语言模型。如果想要用自己的话作答，请添加一个 Llama：本机上的文件夹，或模型库编号。",
+    "model.local": "由本机上的 {name} 回答。", "model.remote": "由 {name} 回答。问题和段落会发送到那里。", "model.field": "文件夹、GGUF 文件、模型库编号（org/name）或服务器地址", "model.use": "使用", "model.back": "改用原文引用",
+    "model.size": "{model} 大小为 {size}，共 {files} 个文件。只有在您同意后才会从模型库下载。", "model.download": "下载并使用", "model.downloading": "{size} 的 {percent} %", "model.ask_size": "向模型库查询大小", "model.loading": "正在加载模型……", "model.changed": "从现在起由 {name} 回答。", "model.failed": "下载失败：{message}", "model.cancel": "取消下载",
+  },
+});
+
+const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
+
+/** The badge in the bar, and the dialog behind it. */
+class ModelBadge {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    /** @type {Answerer|null} */
+    this.now = null;
+    this.dot = h("i", { class: "model-dot warming" });
+    this.words = h("span", { t: "model.quotes" });
+    this.badge = h("button", { type: "button", class: "model-badge", onclick: () => this.open() }, this.dot, this.words);
+    fill(root, this.badge);
+    on("started", () => this.load());
+    on("collection", () => this.load());
+  }
+
+  async load() {
+    try {
+      this.show(await get("/answerer"));
+    } catch {
+      this.dot.className = "model-dot warming";
+      return;
+    }
+    // A Llama takes its time to load: the dot turns green when it is there.
+    if (this.now && !this.now.ready) setTimeout(() => this.load(), 2000);
+  }
+
+  /** @param {Answerer} now */
+  show(now) {
+    this.now = now;
+    if (now.kind === "quotes") say(this.words, "model.quotes");
+    else {
+      delete this.words.dataset.t;
+      this.words.textContent = now.name;
+    }
+    this.badge.dataset.tArgs = JSON.stringify({ name: this.words.textContent });
+    name(this.badge, { tLabel: "model.badge", tTitle: "model.badge" });
+    this.dot.className = `model-dot ${now.ready ? "" : "warming"} ${now.local ? "" : "remote"}`;
+    emit("answerer", now);
+  }
+
+  open() {
+    const now = this.now;
+    dialog("model.title", (close) => {
+      const kind = !now || now.kind === "quotes" ? "model.quotes_why" : now.local ? "model.local" : "model.remote";
+      const field = h("input", { tLabel: "model.field", tPlaceholder: "model.field", spellcheck: "false", autocomplete: "off", required: true });
+      const below = h("div", { class: "stack", role: "status" });
+      const use = async (/** @type {string} */ model) => {
+        fill(below, h("p", { class: "muted", t: "model.loading" }));
+        try {
+          this.show(await send("POST", "/answerer", { model }));
+          close();
+          toast("model.changed", { name: this.words.textContent });
+          if (!this.now?.ready) void this.load();
+        } catch (error) {
+          const { message, hint } = /** @type {{message: string, hint?: string}} */ (error);
+          fill(below, h("p", { class: "talk-note" }, `${message} ${hint ?? ""}`), ...(HUB_ID.test(model) ? [this.sizeButton(model, below, close)] : []));
+        }
+      };
+      const submit = (/** @type {Event} */ event) => {
+        event.preventDefault();
+        void use(field.value.trim());
+      };
+      return [h("form", { class: "stack", onsubmit: submit }, h("p", { t: kind, tArgs: { name: now?.name ?? "" } }), now?.hint && now.kind !== "quotes" ? h("p", { class: "small muted" }, now.hint) : null, field,
+        h("div", { class: "row" }, h("button", { class: "primary", t: "model.use" }), now && now.kind !== "quotes" && h("button", { type: "button", class: "secondary", t: "model.back", onclick: () => use("") })), below)];
+    });
+  }
+
+  /**
+   * @param {string} model
+   * @param {HTMLElement} below
+   * @param {() => void} close
+   */
+  sizeButton(model, below, close) {
+    const ask = async () => {
+      try {
+        const found = await get("/answerer/size", { model });
+        const start = h("button", { type: "button", class: "primary", t: "model.download", onclick: () => this.download(model, found.bytes, below, close) });
+        fill(below, h("p", { t: "model.size", tArgs: { model, size: size(found.bytes), files: found.files } }), start);
+      } catch (error) {
+        sayRefusal(error);
+      }
+    };
+    return h("button", { type: "button", class: "secondary", t: "model.ask_size", onclick: ask });
+  }
+
+  /**
+   * @param {string} model
+   * @param {number} bytes
+   * @param {HTMLElement} below
+   * @param {() => void} close
+   */
+  async download(model, bytes, below, close) {
+    const fillBar = h("i"), words = h("span", { class: "small muted" });
+    try {
+      const { job } = await send("POST", "/answerer/download", { model });
+      const cancel = h("button", { type: "button", class: "secondary", t: "model.cancel", onclick: () => send("DELETE", `/jobs/${job.id}`).catch(sayRefusal) });
+      fill(below, h("div", { class: "bar-of" }, fillBar), words, cancel);
+      const end = on("job", (/** @type {Job} */ seen) => {
+        if (seen.id !== job.id) return;
+        const part = seen.progress?.fraction ?? 0;
+        fillBar.style.width = `${100 * part}%`;
+        say(words, "model.downloading", { percent: Math.floor(100 * part), size: size(bytes) });
+        if (!["done", "failed", "cancelled"].includes(seen.state)) return;
+        end();
+        if (seen.state === "done") void this.load().then(close);
+        else say(words, "model.failed", { message: seen.error?.message ?? seen.state });
+      });
+    } catch (error) {
+      sayRefusal(error);
+    }
+  }
+}
+
+/** @param {HTMLElement} root */
+export function mountModel(root) {
+  return new ModelBadge(root);
+}

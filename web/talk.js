@@ -1,0 +1,340 @@
+// The talk: one conversation, its questions and answers, and where the next question is written.
+import { ask, get, send } from "./api.js";
+import { emit, on } from "./bus.js";
+import { fill, h, icon, iconButton, name, say, sayRefusal } from "./dom.js";
+import { add } from "./i18n.js";
+import { AnswerView, QuestionView } from "./message.js";
+import { SearchView } from "./search.js";
+import { openSettings } from "./settings.js";
+import { TalkList } from "./talks.js";
+
+add({
+  en: {
+    "talk.new": "New conversation", "talk.list": "Conversations", "talk.untitled": "New conversation", "talk.settings": "How answers are made",
+    "talk.question": "Your question", "talk.ask_hint": "Ask your documents …", "talk.search_hint": "Try a search: passages, with every ranker's rank …", "talk.send": "Ask", "talk.stop": "Stop",
+    "talk.mode": "What the question does", "talk.ask": "Ask", "talk.search": "Search only", "talk.start": "What do you want to know?", "talk.start_more": "Every answer is made of your documents, and every claim leads to its page.",
+    "talk.empty": "There are no documents yet. Drop files or folders anywhere in this window, or choose them in the library.", "talk.suggested": "To begin with",
+    "talk.scope": "Only in {n} {n|document|documents}", "talk.scope_all": "Ask all documents again", "talk.log": "Conversation", "talk.done": "The answer is complete, with {n} {n|source|sources}.", "talk.refused": "The answer is not in your documents.", "talk.begun": "The answer is being written.",
+  },
+  zh: {
+    "talk.new": "新对话", "talk.list": "对话列表", "talk.untitled": "新对话", "talk.settings": "回答方式",
+    "talk.question": "您的问题", "talk.ask_hint": "向您的文档提问……", "talk.search_hint": "试试检索：查看段落及各排序器的名次……", "talk.send": "提问", "talk.stop": "停止",
+    "talk.mode": "提问方式", "talk.ask": "提问", "talk.search": "仅检索", "talk.start": "您想了解什么？", "talk.start_more": "回答全部来自您的文档，每个论断都能追溯到所在页面。",
+    "talk.empty": "还没有文档。把文件或文件夹拖到窗口的任意位置，或在文档库中选择。", "talk.suggested": "可以先问",
+    "talk.scope": "仅在 {n} 个文档中", "talk.scope_all": "恢复对全部文档提问", "talk.log": "对话内容", "talk.done": "回答完成，共 {n} 个来源。", "talk.refused": "您的文档中没有答案。", "talk.begun": "正在撰写回答。",
+  },
+});
+
+/** @typedef {import("./types.js").Talk} Talk */
+
+/** The place of the talk. */
+class TalkPlace {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    /** @type {Talk|null} */
+    this.talk = null;
+    /** @type {Record<string, unknown>} settings of a conversation that has not begun */
+    this.wishes = {};
+    /** @type {AbortController|null} */
+    this.asking = null;
+    /** @type {string[]} */
+    this.scope = [];
+    this.searching = false;
+    this.documents = 0;
+    this.title = h("button", { type: "button", class: "talk-title", onclick: () => this.list.open() });
+    this.log = h("div", { class: "talk-log", role: "log", "aria-live": "off", tabindex: "0", tLabel: "talk.log" });
+    this.live = h("div", { class: "visually-hidden", "aria-live": "polite" });
+    this.list = new TalkList((id) => this.open(id), (id) => this.forgotten(id));
+    this.field = h("textarea", { id: "question", rows: "1", tLabel: "talk.question", tPlaceholder: "talk.ask_hint", autocomplete: "off" });
+    this.button = h("button", { class: "primary talk-send", tLabel: "talk.send", tTitle: "talk.send" }, icon("send"));
+    this.scopeLine = h("div", { class: "talk-scope", hidden: true });
+    this.modes = h("div", { class: "talk-modes", role: "group", tLabel: "talk.mode" }, this.mode("talk.ask", false), this.mode("talk.search", true));
+    this.form = h("form", { class: "talk-form", onsubmit: (/** @type {Event} */ event) => this.submit(event) }, this.scopeLine, h("div", { class: "talk-box" }, this.field, this.button), this.modes);
+    fill(root, this.head(), this.log, this.form, this.live);
+    this.field.addEventListener("keydown", (event) => this.typed(event));
+    this.field.addEventListener("input", () => this.grow());
+    this.listen();
+  }
+
+  head() {
+    return h(
+      "header", { class: "talk-head" },
+      iconButton("menu", "talk.list", () => this.list.open()), this.title, h("div", { class: "grow" }),
+      iconButton("settings", "talk.settings", () => this.openSettings()), iconButton("add", "talk.new", () => this.begin(), { id: "new-talk" }),
+    );
+  }
+
+  /**
+   * @param {string} words
+   * @param {boolean} searching
+   */
+  mode(words, searching) {
+    return h("button", { type: "button", class: "talk-mode", t: words, "aria-pressed": String(!searching), data: { searching: String(searching) }, onclick: () => this.setMode(searching) });
+  }
+
+  /** @param {boolean} searching */
+  setMode(searching) {
+    this.searching = searching;
+    for (const button of this.modes.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.searching === String(searching)));
+    name(this.field, { tPlaceholder: searching ? "talk.search_hint" : "talk.ask_hint" });
+    this.field.focus();
+  }
+
+  listen() {
+    on("ask", ({ question }) => this.put(question));
+    on("started", () => this.fromAddress());
+    on("collection", () => this.begin());
+    on("talk:renamed", ({ id, title }) => {
+      if (this.talk?.id === id) this.title.textContent = title;
+    });
+    on("scope", (names) => this.setScope(names));
+    on("library", ({ documents }) => {
+      const first = this.documents === 0 && documents > 0;
+      this.documents = documents;
+      if (!this.talk && (first || documents === 0)) void this.welcome();
+    });
+    // Chips and places are words too: what is on the screen is written anew in the other language.
+    on("language", () => !this.asking && (this.talk ? this.open(this.talk.id) : this.welcome()));
+    addEventListener("hashchange", () => this.fromAddress());
+  }
+
+  fromAddress() {
+    const id = new URLSearchParams(location.hash.slice(1)).get("c");
+    if (!id) return this.talk ? this.begin() : this.welcome();
+    if (id !== this.talk?.id) return this.open(id);
+  }
+
+  // -- one conversation ---------------------------------------------------------------------------------------------
+
+  /** An empty one, which is kept from its first question on. */
+  begin() {
+    this.asking?.abort();
+    this.talk = null;
+    this.wishes = {};
+    if (location.hash) history.replaceState(null, "", location.pathname);
+    void this.welcome();
+    this.field.focus();
+  }
+
+  /** @param {string} id */
+  async open(id) {
+    this.asking?.abort();
+    try {
+      this.show(await get(`/conversations/${encodeURIComponent(id)}`));
+    } catch (error) {
+      sayRefusal(error);
+      this.begin();
+    }
+  }
+
+  /** @param {Talk} talk */
+  show(talk) {
+    this.talk = talk;
+    history.replaceState(null, "", `#c=${talk.id}`);
+    this.title.textContent = talk.title;
+    delete this.title.dataset.t;
+    fill(this.log);
+    for (const message of talk.messages) {
+      if (message.role === "user") this.addQuestion(message.text, message.id);
+      else this.addAnswer().stored(message);
+    }
+    this.down();
+  }
+
+  /** @param {string} id a conversation that was deleted */
+  forgotten(id) {
+    if (this.talk?.id === id) this.begin();
+  }
+
+  async welcome() {
+    if (this.asking) return; // a question was put before the library had answered
+    say(this.title, "talk.untitled");
+    const start = h("div", { class: "talk-start" }, h("h2", { t: "talk.start" }), h("p", { class: "muted", t: "talk.start_more" }));
+    fill(this.log, start);
+    const { questions } = await get("/suggestions", { n: 4 }).catch(() => ({ questions: [] }));
+    const collections = await get("/collections").catch(() => ({ data: [] }));
+    this.documents = collections.data.reduce((/** @type {number} */ sum, /** @type {{documents: number}} */ entry) => sum + entry.documents, 0);
+    if (!start.isConnected) return;
+    if (!this.documents) start.append(h("p", { class: "talk-none", t: "talk.empty" }));
+    if (questions.length) start.append(h("h3", { t: "talk.suggested" }), h("div", { class: "talk-suggested" }, ...questions.map((/** @type {string} */ question) => h("button", { type: "button", class: "talk-suggestion", onclick: () => this.put(question) }, question))));
+  }
+
+  openSettings() {
+    const now = /** @type {Record<string, any>} */ (this.talk?.settings ?? this.wishes);
+    void openSettings(now, async (next) => {
+      if (!this.talk) return void (this.wishes = next);
+      this.talk.settings = next; // in force for the next question, however soon it is put
+      await send("PATCH", `/conversations/${this.talk.id}`, { settings: next });
+    });
+  }
+
+  /** @param {string[]} names */
+  setScope(names) {
+    this.scope = names;
+    this.scopeLine.hidden = !names.length;
+    const line = h("span", { t: "talk.scope", tArgs: { n: names.length }, title: names.join("\n") });
+    fill(this.scopeLine, line, iconButton("close", "talk.scope_all", () => emit("scope", [])));
+  }
+
+  // -- asking -------------------------------------------------------------------------------------------------------
+
+  /** @param {KeyboardEvent} event */
+  typed(event) {
+    // While an input method composes, Enter takes a word of it: Chinese could not be written otherwise.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.form.requestSubmit();
+  }
+
+  grow() {
+    this.field.style.height = "auto";
+    this.field.style.height = `${Math.min(this.field.scrollHeight + 2, innerHeight * 0.35)}px`;
+  }
+
+  /** @param {Event} event */
+  submit(event) {
+    event.preventDefault();
+    if (this.asking) return this.asking.abort();
+    const question = this.field.value.trim();
+    if (!question) return this.field.focus();
+    this.field.value = "";
+    this.grow();
+    void this.put(question);
+  }
+
+  /** @param {string} question */
+  async put(question) {
+    if (this.asking) return;
+    emit("show", "talk");
+    if (this.log.querySelector(".talk-start")) fill(this.log);
+    if (this.searching) return this.find(question);
+    const asked = this.addQuestion(question, null), answer = this.addAnswer();
+    this.down();
+    await this.run(question, asked, answer);
+  }
+
+  /** @param {string} question */
+  async find(question) {
+    const view = new SearchView(question);
+    this.log.append(view.root);
+    this.down();
+    await view.run({ where: this.scope, k: Number(this.settings().k) || 10 });
+    view.root.scrollIntoView({ block: "start" });
+  }
+
+  /** @returns {Record<string, unknown>} */
+  settings() {
+    return this.talk?.settings ?? this.wishes;
+  }
+
+  /**
+   * @param {string} question
+   * @param {QuestionView} asked
+   * @param {AnswerView} answer
+   */
+  async run(question, asked, answer) {
+    this.asking = new AbortController();
+    this.setBusy(true);
+    say(this.live, "talk.begun");
+    try {
+      await this.kept(question);
+      const body = { question, conversation: this.talk?.id, where: this.scope, ...this.settings() };
+      for await (const { event, data } of ask(body, this.asking.signal)) {
+        const near = this.isDown();
+        if (event === "start") asked.id = data.question_message;
+        answer.take(event, data);
+        if (near) this.down();
+      }
+    } catch (error) {
+      answer.ended(this.asking.signal.aborted ? null : error);
+    } finally {
+      this.asking = null;
+      this.setBusy(false);
+    }
+    const made = answer.answer;
+    if (made) say(this.live, made.finish_reason === "no_evidence" ? "talk.refused" : "talk.done", { n: made.citations.length });
+  }
+
+  /**
+   * Make the conversation of a first question; without a place to keep it, it is answered all the same.
+   * @param {string} question
+   */
+  async kept(question) {
+    if (this.talk) return;
+    const made = await send("POST", "/conversations", { title: question.slice(0, 80), settings: this.wishes }).catch(sayRefusal);
+    if (!made) return;
+    this.talk = { ...made, messages: [] };
+    history.replaceState(null, "", `#c=${made.id}`);
+    this.title.textContent = made.title;
+    delete this.title.dataset.t;
+  }
+
+  /** @param {boolean} busy */
+  setBusy(busy) {
+    const words = busy ? "talk.stop" : "talk.send";
+    fill(this.button, icon(busy ? "stop" : "send"));
+    name(this.button, { tLabel: words, tTitle: words });
+    this.button.classList.toggle("busy", busy);
+    this.log.setAttribute("aria-busy", String(busy));
+  }
+
+  /**
+   * @param {string} text
+   * @param {string|null} id
+   */
+  addQuestion(text, id) {
+    /** @type {QuestionView} */
+    const view = new QuestionView(text, id, (changed) => this.again(view, changed));
+    this.log.append(view.root);
+    return view;
+  }
+
+  addAnswer() {
+    /** @type {AnswerView} */
+    const view = new AnswerView({ regenerate: () => this.regenerate(view), talk: () => this.talk?.id ?? null });
+    this.log.append(view.root);
+    return view;
+  }
+
+  /** @param {AnswerView} answer */
+  regenerate(answer) {
+    let before = answer.root.previousElementSibling;
+    while (before && !before.classList.contains("talk-question")) before = before.previousElementSibling;
+    const view = before && QuestionView.of(/** @type {HTMLElement} */ (before));
+    if (view) void this.again(view, view.text);
+  }
+
+  /**
+   * Ask a question anew: it and all that came after it are forgotten.
+   * @param {QuestionView} view
+   * @param {string} text
+   */
+  async again(view, text) {
+    if (this.asking) return;
+    try {
+      if (this.talk && view.id) await send("DELETE", `/conversations/${this.talk.id}/messages/${encodeURIComponent(view.id)}`);
+    } catch (error) {
+      return sayRefusal(error);
+    }
+    while (view.root.nextElementSibling) view.root.nextElementSibling.remove();
+    view.root.remove();
+    const asked = this.addQuestion(text, null), answer = this.addAnswer();
+    this.down();
+    await this.run(text, asked, answer);
+  }
+
+  // -- scrolling ----------------------------------------------------------------------------------------------------
+
+  isDown() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
+  }
+
+  down() {
+    this.log.scrollTop = this.log.scrollHeight;
+  }
+}
+
+/** @param {HTMLElement} root */
+export function mountTalk(root) {
+  return new TalkPlace(root);
+}
