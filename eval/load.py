@@ -140,7 +140,7 @@ async def client(server: Server, connections: int = 1000) -> AsyncIterator[httpx
 
 async def questions(http: httpx.AsyncClient) -> list[str]:
     """Questions that the library can say something about: spans of its own passages."""
-    suggested = (await http.get("/v1/suggestions", params={"n": 10})).json()["questions"] or ["What is this about?"]
+    suggested = (await http.get("/v1/suggestions", params={"n": 8})).json()["questions"] or ["What is this about?"]
     found: list[str] = []
     for question in suggested:
         for passage in (await http.post("/v1/search", json={"question": question})).json()["passages"]:

@@ -81,15 +81,22 @@ class Desk:
                 raise self._translate(error) from error
 
     @contextmanager
-    def erasing(self) -> Iterator[sqlite3.Connection]:
+    def erasing(self, *, fully: bool = True) -> Iterator[sqlite3.Connection]:
         """A change that deletes: after it nothing of what was deleted is left on the disk; see ``scrub``.
 
         Where the process dies in between, or somebody else reads for too long, the next one to open the desk goes on.
+        Unless ``fully``, the log is emptied and the file is not written anew, which would take a second for each 60 MB:
+        SQLite has put zeros in the place of what was deleted, but does not promise that no copy lay elsewhere. Then
+        that is left to the next deletion or opening.
         """
         with self.change() as db:
             yield db
             db.execute("INSERT OR IGNORE INTO desk_owes VALUES ('scrub')")
-        self.scrub()
+        if fully:
+            self.scrub()
+        else:
+            with suppress(LibraryLocked):
+                self._empty_log()
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         """The rows of a SELECT; inside a change, as that change has left them."""
@@ -136,15 +143,21 @@ class Desk:
         with self._turn:
             try:
                 self._db.execute("VACUUM")
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+            self._empty_log()
+            self.execute("DELETE FROM desk_owes")
+
+    def _empty_log(self) -> None:
+        with self._turn:
+            try:
                 ((busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as error:
                 raise self._translate(error) from error
-            if not busy:
-                self.execute("DELETE FROM desk_owes")
-                return
-        raise LibraryLocked(
-            "It is deleted, and its traces are on the disk while another process reads.", "Try again in a moment."
-        )
+        if busy:
+            raise LibraryLocked(
+                "It is deleted, and its traces are on the disk while another process reads.", "Try again in a moment."
+            )
 
     def close(self) -> None:
         with self._turn, suppress(sqlite3.Error):

@@ -162,6 +162,10 @@ class Keyring:
         """Whether there is a key that works."""
         return self._desk.row("SELECT 1 FROM keys WHERE revoked IS NULL LIMIT 1") is not None
 
+    def is_live(self, key: str) -> bool:
+        """Whether the key with this id still works."""
+        return self._desk.row("SELECT 1 FROM keys WHERE id = ? AND revoked IS NULL", key) is not None
+
     def revoke(self, name: str) -> Key:
         """Make a key, given by name or id, worthless. Raises NotFound."""
         with self._desk.change() as db:

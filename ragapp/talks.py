@@ -206,8 +206,11 @@ class Talks:
         return self._one(message)
 
     def truncate(self, conversation: str, message: str, *, owner: str) -> int:
-        """Forget a message and all after it, like ``delete``; how many they were. Raises NotFound."""
-        with self._desk.erasing() as db:
+        """Forget a message and all after it, and empty the desk's log; how many they were. Raises NotFound.
+
+        The file is written anew later: who asks again must not wait for that.
+        """
+        with self._desk.erasing(fully=False) as db:
             number = self._number(conversation, message, owner)
             gone = db.execute("DELETE FROM messages WHERE talk = ? AND number >= ?", (conversation, number)).rowcount
             db.execute("UPDATE talks SET updated = ? WHERE id = ?", (_now(), conversation))

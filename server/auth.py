@@ -19,6 +19,7 @@ import hmac
 import ipaddress
 import logging
 import re
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ UNBOUND = frozenset({"/v1/collections", "/v1/models", "/v1/embeddings", "/mcp", 
 # The key of the settings. Its conversations are those of a server without keys: both mean the one who runs it.
 SETTINGS_KEY = Key("", "settings", "write")
 
+LOOK_S = 1.0  # between two looks whether the key of a stream is still good
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -124,6 +126,10 @@ class Guard:
         except LibraryError as error:  # nobody is turned away for it
             log.warning("The use of the key %s could not be noted: %s", key.name, error)
 
+    def is_good(self, key: Key) -> bool:
+        """Whether a key that was let in still is one."""
+        return key is SETTINGS_KEY or self._keyring.is_live(key.id)
+
     async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for a room that has not said which collection its answer is from, to one who may not see all."""
         refusal = _insufficient("This key is for certain collections, and it is not known which one was asked.")
@@ -144,17 +150,33 @@ class _Watch:
 
     def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         self._guard, self._scope, self._receive, self._send = guard, scope, receive, send
-        self._refused = False
+        self._looked = time.monotonic()
+        self._over = False
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] < 400:
-            if self._scope["state"]["unchecked"]:
-                self._refused = True
-                await self._guard.refuse(self._scope, self._receive, self._send)
-            elif message["status"] < 300 and needed(self._scope["method"], self._scope["path"]) == "write":
-                await self._guard.note(self._scope)
-        if not self._refused:
+        if message["type"] == "http.response.start":
+            await self._begin(message["status"])
+        elif not self._over and self._is_revoked():
+            # A stream may go on for days. Its end is a whole one, and does not say why.
+            self._over = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        if not self._over:
             await self._send(message)
+
+    async def _begin(self, status: int) -> None:
+        if self._scope["state"]["unchecked"] and status < 400:
+            self._over = True
+            await self._guard.refuse(self._scope, self._receive, self._send)
+        elif status < 300 and needed(self._scope["method"], self._scope["path"]) == "write":
+            await self._guard.note(self._scope)
+
+    def _is_revoked(self) -> bool:
+        """Whether the key was revoked since the answer began; looked up now and then."""
+        now, key = time.monotonic(), self._scope["state"]["key"]
+        if key is None or now - self._looked < LOOK_S:
+            return False
+        self._looked = now
+        return not self._guard.is_good(key)
 
 
 def needed(method: str, path: str) -> keyring.Scope:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ragapp.server")
 
 KEPT = 200  # jobs that are over and still listed
+KEPT_FILES = 5000  # of all of them together
 KEPT_DAYS = 7  # as long as the bytes of files that failed wait for another try
 CLOSING_S = 20.0  # for the job at work to end: an embedder ends with the texts it has
 GONE = "(deleted)"  # what stands in the book for the name of a document that was deleted
@@ -121,8 +122,7 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """Every job, newest first."""
-        with self._changed:
-            return list(self._jobs.values())[::-1]
+        return list(self._jobs.values())[::-1]  # one step for the interpreter: nobody waits for who writes
 
     def job(self, job_id: str) -> Job:
         """Raises NotFound."""
@@ -266,10 +266,14 @@ class Jobs:
 
     def _prune(self) -> None:
         """Forget jobs that are over, when there are many or they are old, with the bytes they keep."""
-        over = [job for job in self._jobs.values() if job.is_final]
         limit = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).isoformat(timespec="milliseconds")
-        gone = [job.id for job in over[: max(0, len(over) - KEPT)]]
-        gone += [job.id for job in over if (job.ended or job.created) < limit and job.id not in gone]
+        gone, kept, files = [], 0, 0
+        for job in self.all():
+            if not job.is_final:
+                continue
+            kept, files = kept + 1, files + len(job.files)
+            if kept > KEPT or files > KEPT_FILES or (job.ended or job.created) < limit:
+                gone.append(job.id)
         if not gone:
             return
         for job_id in gone:

@@ -66,7 +66,7 @@ class Teller:
             case Cited(citation):
                 self._citations.append(citation)
                 return [Told("cited", {"citation": citation_dict(citation)})]
-        return []
+        return [SILENCE]
 
     def done(self, answer: Answer, message: str | None) -> list[Told]:
         """The last events: the marks that nobody has told of yet, and all of it. ``message`` is where it was kept."""

@@ -7,8 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,28 @@ def test_what_is_erased_leaves_no_byte(desk: Desk, tmp_path: Path) -> None:
     assert not [number for number in range(300) if number != 9 and f"secret-{number} ".encode() in left]
 
 
+def test_what_is_erased_leaves_no_room(desk: Desk, tmp_path: Path) -> None:
+    for number in range(300):
+        desk.execute("INSERT INTO notes VALUES (?)", f"{number} " * 200)
+    with desk.erasing() as db:
+        db.execute("DELETE FROM notes")
+    assert sum(path.stat().st_size for path in tmp_path.glob(f"{DESK}*")) < 100_000
+
+
+def test_a_quick_deletion_is_scrubbed_by_the_next(tmp_path: Path) -> None:
+    with closing(Desk(tmp_path)) as desk:
+        desk.make(NOTES)
+        for number in range(300):
+            desk.execute("INSERT INTO notes VALUES (?)", f"a secret {number} " * 200)
+        with desk.erasing(fully=False) as db:
+            db.execute("DELETE FROM notes")
+        assert b"a secret" not in everything_in(tmp_path)
+        assert len(everything_in(tmp_path)) > 500_000
+    with closing(Desk(tmp_path)) as desk:
+        assert len(everything_in(tmp_path)) < 100_000
+        assert desk.rows("SELECT * FROM desk_owes") == []
+
+
 def test_what_could_not_be_scrubbed_is_scrubbed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "BUSY_S", 0.05)
     with closing(Desk(tmp_path)) as desk, closing(sqlite3.connect(tmp_path / DESK, isolation_level=None)) as other:
@@ -159,6 +182,18 @@ def test_a_lock_that_lasts_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest
         desk.execute("INSERT INTO notes VALUES ('a')")
 
 
+def test_a_desk_that_somebody_reads_while_its_log_is_begun_is_waited_for(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DESK, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE notes (text TEXT)")  # with a journal of the old kind
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM notes").fetchall()
+        later = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        later.start()
+        with closing(Desk(tmp_path)) as desk:
+            assert texts(desk) == []
+        later.join()
+
+
 def test_a_file_that_is_no_desk_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / DESK).write_bytes(b"oops" * 5000)
     with pytest.raises(LibraryError, match="cannot be used") as caught:
@@ -177,6 +212,15 @@ def test_a_closed_desk_is_said_to_be_closed(tmp_path: Path) -> None:
             use()
 
 
+def opened(folder: Path) -> list[str]:
+    """The files in a folder that this process holds open, each as often as it does."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            found.append(os.readlink(path))
+    return [name for name in found if name.startswith(str(folder))]
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs a list of open files")
 def test_no_file_stays_open(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
@@ -186,6 +230,23 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert opened(tmp_path)
     desk.close()
-    opened = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()]
-    assert not [name for name in opened if name.startswith(str(tmp_path))]
+    assert opened(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs a list of open files")
+def test_who_still_reads_when_it_is_closed_leaves_no_file_open_either(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.make(NOTES)
+    before = len(opened(tmp_path))
+    long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
+    readers = [threading.Thread(target=desk.rows, args=(long,)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    while len(opened(tmp_path)) <= before and any(reader.is_alive() for reader in readers):
+        time.sleep(0.001)
+    desk.close()
+    for reader in readers:
+        reader.join()
+    assert opened(tmp_path) == []

@@ -20,6 +20,7 @@ from ragapp.desk import Desk
 from ragapp.errors import ConfigError
 from ragapp.keyring import AuditLog, Keyring
 from ragapp.rag import Rag
+from ragapp.server import auth
 from ragapp.server.app import create_app, open_server
 from ragapp.server.auth import ASKING, Guard, changed, check_address, is_loopback, needed
 from tests.libraries import child_environment, open_catalog
@@ -311,6 +312,25 @@ def test_a_room_that_does_not_say_what_it_answers_from_gives_nothing_away(keyed:
         answered = client.post(path, headers={"Authorization": f"Bearer {secret}"})
         assert code_of(answered) == (403, "insufficient_scope")
         assert client.post(path, headers={"Authorization": f"Bearer {free}"}).text == "alpha's secrets"
+
+
+def test_a_stream_ends_when_its_key_is_revoked(keyed: Keyed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "LOOK_S", 0.0)
+    _, secret = keyed.ring.add("phone")
+    keyed.ring.add("other")
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"before, ", "more_body": True})
+        keyed.ring.revoke("other")
+        await send({"type": "http.response.body", "body": b"still, ", "more_body": True})
+        keyed.ring.revoke("phone")
+        await send({"type": "http.response.body", "body": b"after", "more_body": True})
+        await send({"type": "http.response.body", "body": b"wards", "more_body": False})
+
+    client = TestClient(Guard(stream, keyed.app.state.house))
+    answered = client.get("/v1/events", headers={"Authorization": f"Bearer {secret}"})
+    assert (answered.status_code, answered.text) == (200, "before, still, ")
 
 
 # -- the log of changes ------------------------------------------------------------------------------------------

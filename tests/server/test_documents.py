@@ -157,6 +157,18 @@ def test_a_deleted_document_is_gone_with_its_file_and_its_name(server: Running, 
     assert server.http.delete(f"/v1/documents/{key}").status_code == 404
 
 
+def test_bytes_that_wait_for_another_try_go_with_the_document(server: Running) -> None:
+    ingested(server, ("wait.pdf", pdf("wait")))
+    failed = ingested(server, ("wait.pdf", pdf("wait", 3)[:700]))
+    waiting = folder_of(server) / "files" / ".incoming" / failed["id"]
+    assert waiting.is_dir()
+    assert server.http.delete("/v1/documents/wait.pdf").status_code == 200
+    assert not waiting.exists()
+    job = server.http.get(f"/v1/jobs/{failed['id']}").json()
+    assert "wait.pdf" not in str(job)
+    assert server.http.post(f"/v1/jobs/{failed['id']}/retry").status_code == 409
+
+
 def test_one_of_two_names_is_deleted(server: Running) -> None:
     ingested(
         server,

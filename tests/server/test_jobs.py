@@ -195,6 +195,22 @@ def test_two_uploads_at_once(server: Running) -> None:
     assert {"both0.pdf", "both1.pdf"} <= set(names(server))
 
 
+def test_old_jobs_are_forgotten_with_what_they_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragapp.server.jobs.KEPT", 2)
+    with library(tmp_path / "library") as server:
+        torn = ingested(server, ("torn.pdf", pdf("torn", 3)[:700]))["id"]
+        assert (stored(server) / ".incoming" / torn).is_dir()
+        more = [ingested(server, (f"{n}.pdf", pdf(f"{n}")))["id"] for n in range(3)]
+        listed = [job["id"] for job in server.http.get("/v1/jobs").json()["data"]]
+        assert listed == more[::-1]
+        assert server.http.get(f"/v1/jobs/{torn}").status_code == 404
+        assert not (stored(server) / ".incoming" / torn).exists()
+    monkeypatch.setattr("ragapp.server.jobs.KEPT_DAYS", -1)
+    with library(tmp_path / "library") as server:
+        assert server.http.get("/v1/jobs").json()["data"] == []
+        assert names(server) == ["0.pdf", "1.pdf", "2.pdf"]
+
+
 # -- the whole window's stream ----------------------------------------------------------------------------------------
 
 
