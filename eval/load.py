@@ -90,9 +90,9 @@ class Server:
 
 
 @contextmanager
-def serving(library: Path, model: str, **settings: object) -> Iterator[Server]:
-    """A server with the settings of ``[server]``; stopped by SIGTERM, which must leave exit code 0."""
-    flags = [part for name, value in settings.items() for part in ("--set", f"server.{name}={value}")]
+def serving(library: Path, model: str, seats: int, settings: Sequence[str] = ()) -> Iterator[Server]:
+    """A server with settings (``table.key=value``); stopped by SIGTERM, which must leave exit code 0."""
+    flags = [part for setting in (f"server.seats={seats}", *settings) for part in ("--set", setting)]
     command = [sys.executable, "-m", "ragapp.cli", "serve", "--library", str(library), "--port", "0", "--llm", model]
     process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
     try:
@@ -249,7 +249,7 @@ async def loaded(server: Server, given: argparse.Namespace) -> None:
     async with client(server) as http:
         asked = await questions(http)
         idle = Tally()
-        for question in random.choices(asked, k=200):
+        for question in random.choices(asked, k=100):
             await search(http, question, idle)
         load = Load(http, server, asked, given.think, time.monotonic() + given.seconds)
         await load.run(given.clients, given.streams)
@@ -334,7 +334,11 @@ async def figures(http: httpx.AsyncClient) -> dict[str, float]:
 async def overhead(library: Path, given: argparse.Namespace) -> None:
     model = f"{__spec__.name}:eager"
     rows: list[Sequence[object]] = []
-    with serving(library, model) as server, Rag.open(library, chat__model=model, create=False) as rag:
+    settings = {setting.partition("=")[0].replace(".", "__"): setting.partition("=")[2] for setting in given.set}
+    with (
+        serving(library, model, 4, given.set) as server,
+        Rag.open(library, chat__model=model, create=False, **settings) as rag,
+    ):
         async with client(server) as http:
             asked = random.choices(await questions(http), k=given.rounds)
             rag.warm()
@@ -344,7 +348,7 @@ async def overhead(library: Path, given: argparse.Namespace) -> None:
         rows.append(("first token in this process, ms", round(statistics.median(inside), 1)))
         rows.append(("first token over HTTP, ms", round(statistics.median(outside), 1)))
         rows.append(("difference, ms", round(statistics.median(differences), 1)))
-    with serving(library, f"{__spec__.name}:steady", seats=50) as server:
+    with serving(library, f"{__spec__.name}:steady", 50, given.set) as server:
         async with client(server) as http:
             speeds = await asyncio.gather(*(_speed(http, random.choice(asked)) for _ in range(50)))
     rows.append(("tokens a second of each of 50 clients, median", round(statistics.median(speeds), 1)))
@@ -419,13 +423,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--leavers", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--set", action="append", default=[], help="a setting of the server, like reranker.name=keep")
     given = parser.parse_args(arguments)
     random.seed(5)
     with tempfile.TemporaryDirectory(prefix="ragapp-load-") as folder:
         copy = Path(folder) / "library"
         shutil.copytree(given.library, copy)
         if given.only in (None, "search", "hang-ups"):
-            with serving(copy, f"{__spec__.name}:steady", seats=given.streams) as server:
+            with serving(copy, f"{__spec__.name}:steady", given.streams, given.set) as server:
                 if given.only != "hang-ups":
                     asyncio.run(loaded(server, given))
                 if given.only != "search":

@@ -397,6 +397,9 @@ def serve(
     flags: dict[str, object] = {
         "server.host": host, "server.port": port, "server.tls_certificate": certificate, "server.tls_key": key
     }  # fmt: skip
+    # Many small products of matrices at once: threads inside of each would only wait for each other. It is read once,
+    # when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with ExitStack() as stack:
         # Where none is named, one that is not there yet is made: documents can be dropped into the window.
         unnamed = library is None and not os.environ.get("RAGAPP_LIBRARY")

@@ -36,7 +36,7 @@ Kind = Literal["quotes", "llama", "gguf", "remote", "provider", "scripted", "par
 
 ONLY_QUOTES = "Answers are quotes: name a folder with a Llama on this machine, or a hub id, to have them written."
 TOLD_EVERY_S = 0.25
-LOADING = "The model is being loaded; the first answer waits for it."
+LOADING = "The model is not loaded yet; the first answer waits for it."
 
 _TABLE = "CREATE TABLE IF NOT EXISTS chosen (name TEXT PRIMARY KEY, value TEXT NOT NULL, instead_of TEXT NOT NULL)"
 
@@ -156,12 +156,15 @@ class Answerers:
         self._house = house
         self._changing = threading.Lock()
         self._wrong: dict[str, RagappError] = {}  # by collection: why the model that should answer does not
+        self._warming: dict[str, object] = {}  # by collection: the model that was last begun to be loaded
         self._configured = {name: each.rag.config.chat.model for name, each in house.collections.items()}
         for collection in house.collections.values():
             self._restore(collection)
 
     def state(self, collection: Collection) -> AnswererState:
+        """Who answers. A model that is not loaded begins to be: whoever wants to know is about to ask."""
         rag = collection.rag
+        self._begin_to_warm(collection)
         config = rag.config
         kind = kind_of(rag)
         return AnswererState(
@@ -189,7 +192,6 @@ class Answerers:
                 raise ConfigError(error.message, error.hint) from error
             Choices(collection.desk).keep(model, self._configured[collection.name])
             self._wrong.pop(collection.name, None)
-        threading.Thread(target=self._warm, args=(collection,), name="ragapp-warm", daemon=True).start()
         return self.state(collection)
 
     def download(self, collection: Collection, model: str) -> dict[str, Any]:
@@ -214,8 +216,16 @@ class Answerers:
             log.warning("The model that was chosen for %s cannot be used: %s", collection.name, error.message)
             self._wrong[collection.name] = error
 
-    def _warm(self, collection: Collection) -> None:
+    def _begin_to_warm(self, collection: Collection) -> None:
+        """Load the model in the background, once; one that could not be loaded is tried again by a question only."""
         chat = collection.rag.chat
+        with self._changing:
+            if collection.rag.is_warm or self._warming.get(collection.name, self) is chat:
+                return
+            self._warming[collection.name] = chat
+        threading.Thread(target=self._warm, args=(collection, chat), name="ragapp-warm", daemon=True).start()
+
+    def _warm(self, collection: Collection, chat: object) -> None:
         try:
             collection.rag.warm()
         except Exception as error:  # a model's libraries raise anything; the hint says so, and the log

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from errno import EADDRINUSE
 from pathlib import Path
@@ -51,6 +52,7 @@ from ragapp.server.readiness import Readiness, Warmth
 from ragapp.server.schemas import ErrorResponse, Health
 from ragapp.server.tls import tls_options
 
+WORKERS = 16  # threads for blocking work that has none of its own
 GRACE_S = 3  # for answers that are stopped by a shutdown: a model ends within a token
 
 # Each has ``routes(house)``.
@@ -89,6 +91,9 @@ def create_app(rag: Rag, *others: Rag) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # asyncio's own few threads would soon be taken by uploads, feeds and lookups that wait for a lock.
+        workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="ragapp-work")
+        asyncio.get_running_loop().set_default_executor(workers)
         warmth.start()
         house.start()
         yield

@@ -49,7 +49,7 @@ def _first_sentence(text: str) -> str:
 
 def _corrected(made: dict[str, Any]) -> dict[str, Any]:
     for _, _, operation in operations(made):
-        pass
+        operation["responses"].pop("422", None)
         function = operation["summary"].lower().replace(" ", "_")
         if operation["operationId"].startswith(f"{function}_"):
             operation["summary"] = _first_sentence(operation.get("description", ""))

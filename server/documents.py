@@ -61,7 +61,7 @@ UPLOAD: dict[str, Any] = {
     }
 }
 FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+    200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The part that was asked for"},
     304: {"description": "The file that the client has is the same"},
     416: {"description": "There is no such part"},

@@ -113,10 +113,10 @@ def routes(house: House) -> APIRouter:
                 made, count = await asyncio.to_thread(_embedded, embedder, texts[at : at + BATCH])
                 rows.extend(made)
                 tokens += count
-        if rows and body.dimensions not in (None, len(rows[0])):
-            raise ConfigError(
-                f"The vectors have {len(rows[0])} dimensions, not {body.dimensions}.", "Leave dimensions out."
-            )
+                if body.dimensions not in (None, len(rows[0])):
+                    raise ConfigError(
+                        f"The vectors have {len(rows[0])} dimensions, not {body.dimensions}.", "Leave dimensions out."
+                    )
         return EmbeddingResponse(
             data=[EmbeddingOut(index=i, embedding=_encoded(row, body.encoding_format)) for i, row in enumerate(rows)],
             model=body.model,

@@ -51,8 +51,9 @@ REFUSED: Mapping[int, tuple[str, str]] = {
     413: (INVALID, "request_too_large"),
 }
 
+# The server's own addresses, as hints name them, are no paths of the machine.
 _PATH = re.compile(
-    r"(?<![\w/\\.:~])(?:file://)?(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`<>|]+[/\\])*([^\s/\\'\"`<>|]+)"
+    r"(?<![\w/\\.:~])(?!/v1/)(?:file://)?(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`<>|]+[/\\])*([^\s/\\'\"`<>|]+)"
 )
 
 

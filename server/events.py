@@ -15,12 +15,12 @@ from ragapp.server.feeds import LOOK_S, FeedStream, Script
 from ragapp.server.house import Collection, House
 from ragapp.server.job_shapes import JobList, JobOut
 from ragapp.server.schemas import ErrorResponse
-from ragapp.server.sse import frame
+from ragapp.server.sse import EVENT, frame
 
 In = Annotated[str | None, Query(description="name of a collection; the default one where it is left out")]
 
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
+    200: {"content": {"text/event-stream": {"schema": dict(EVENT)}}, "description": "Server-sent events"},
 }
 
 

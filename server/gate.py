@@ -7,6 +7,7 @@ Who finds no free seat waits in the queue, in order, and is told the place; when
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 REMEMBERED = 50  # answers whose time says how long the next one will take
 LONGEST_RETRY_S = 600
-SEARCHERS, SEARCHES_WAITING = 4, 1000
+SEARCHERS = min(4, max(2, os.cpu_count() or 1))  # more would only take the cores from each other
+SEARCHES_WAITING = 100
 
 
 class Seat:

@@ -126,9 +126,10 @@ class Inbox:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not Path(os.path.realpath(target.parent)).is_relative_to(self.root) or target.is_dir():
                 raise ReadError(f"{name} cannot be stored: there is a folder in its place.", "Give it another name.")
-            if target.exists():
+            if target.exists() and not _is_same(source, target):
                 _second_name(target, source.with_suffix(".old"))
             os.replace(source, target)
+            source.unlink(missing_ok=True)  # two names of one file are both left by a rename
             for folder in (source.parent, target.parent):
                 sync_folder(folder)
         return target
@@ -147,9 +148,11 @@ class Inbox:
             if not source.exists() and target.is_file():
                 source.parent.mkdir(parents=True, exist_ok=True)
                 _second_name(target, source)
-            if old.exists():
+            if not (target.is_file() and _is_same(source, target)):
+                old.unlink(missing_ok=True)  # it was never put there: what has the name is another file
+            elif old.exists():
                 os.replace(old, target)
-            elif target.is_file():
+            else:
                 Originals(self._library).remove([target])
 
     def has(self, job_id: str, place: int) -> bool:
@@ -167,6 +170,14 @@ class Inbox:
         for folder in self._incoming.glob("*"):
             if folder.name not in jobs:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names stand for one file, or for a file and its copy."""
+    if not (one.exists() and other.exists()):
+        return False
+    first, second = one.stat(), other.stat()
+    return os.path.samestat(first, second) or (first.st_size, first.st_mtime_ns) == (second.st_size, second.st_mtime_ns)
 
 
 def _second_name(path: Path, other: Path) -> None:

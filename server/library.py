@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from ragapp.rag import Rag
 from ragapp.server.house import House
@@ -16,9 +16,12 @@ def routes(house: House) -> APIRouter:
 
     # It reads files, so it runs in a thread: one of its own, so that it waits for no other work.
     @router.post("/search")
-    async def search(body: SearchRequest) -> SearchResponse:
+    async def search(body: SearchRequest, request: Request) -> SearchResponse:
         """Find passages, best first, with the boxes of each on its pages."""
-        return await house.gate.searches.run(_search, house.default.rag, body)
+        collection = house.at(body.collection)
+        house.allow(request, collection.name)
+        found = await house.gate.searches.run_for(request.receive, _search, collection.rag, body)
+        return SearchResponse(passages=[]) if found is None else found  # nobody is left to read it
 
     return router
 

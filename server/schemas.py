@@ -173,6 +173,7 @@ class SearchRequest(BaseModel):
     where: Annotated[list[str], Field(max_length=100)] = Field(
         default_factory=list, description="only documents whose name matches one of these (fnmatch)"
     )
+    collection: Annotated[str | None, Field(max_length=200)] = Field(None, description="empty: the default one")
 
     @field_validator("where", mode="before")
     @classmethod

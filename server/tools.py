@@ -1,8 +1,8 @@
 """``/mcp``: search and ask as tools of the Model Context Protocol, over streamable HTTP, by its own library.
 
-Every request stands by itself: there are no sessions, and nothing is kept between two of them. Keys, Host and Origin
-are checked by the guard before a request comes here. The library is imported by the first request. Not covered:
-resources, prompts, and what a server may ask of its client.
+Every request stands by itself: nothing is kept between two of them. Keys, Host and Origin are checked by the guard
+before a request comes here. The library is imported by the first request. Not covered: resources, prompts, and what a
+server may ask of its client.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class AskResult(BaseModel):
 def routes(house: House) -> APIRouter:
     """``/mcp``. It is no part of the OpenAPI description: its protocol describes itself."""
     router = APIRouter()
-    # GET would open a stream of what the server has to say by itself, which is nothing; DELETE would end a session.
+    # GET would open a stream of what the server says by itself, which is nothing; DELETE would end what GET began.
     router.routes.append(Route("/mcp", ToolDoor(house), methods=["POST"], include_in_schema=False))
     return router
 
@@ -107,42 +107,32 @@ class ToolDoor:
         heard = _Heard(receive)
         async with manager.run():
             work = asyncio.create_task(manager.asgi_app(scope, heard.receive, send))
-            left = asyncio.create_task(heard.left.wait())
             try:
                 # Whoever leaves frees the seat and the model, which the library itself does for streams only.
-                await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work, heard.listening}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                left.cancel()
-                heard.close()
+                heard.listening.cancel()
                 if not work.done():
                     work.cancel()
                 with suppress(asyncio.CancelledError):
                     await work
+        with suppress(asyncio.CancelledError):
+            heard.listening.result()  # a body that is too large is answered as everywhere
 
 
 class _Heard:
-    """The messages of a client, listened to ahead, so that it is noticed when the client leaves."""
+    """The messages of a client, listened to ahead; ``listening`` ends when the client leaves, or cannot be heard."""
 
     def __init__(self, receive: Receive) -> None:
-        self.left = asyncio.Event()
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
-        self._listening = asyncio.create_task(self._listen(receive))
+        self.listening = asyncio.create_task(self._listen(receive))
 
     async def receive(self) -> Message:
-        if self._listening.done() and self._messages.empty():
-            self._listening.result()  # raises what the reading of the body did
         return await self._messages.get()
 
-    def close(self) -> None:
-        self._listening.cancel()
-
     async def _listen(self, receive: Receive) -> None:
-        while True:
-            message = await receive()
+        while (message := await receive())["type"] != "http.disconnect":
             self._messages.put_nowait(message)
-            if message["type"] == "http.disconnect":
-                self.left.set()
-                return
 
 
 class Tools:

@@ -137,6 +137,19 @@ def test_the_prompt_is_told_before_the_first_token() -> None:
     assert step.detail["tokens"] == answer.usage.prompt_tokens
     assert [turn["role"] for turn in step.detail["messages"]] == ["system", "user", "user"]  # type: ignore[attr-defined]
     assert step.detail["messages"][-1] == {"role": "user", "content": "q"}  # type: ignore[index]
+    assert step.detail["cut"] == []
+
+
+def test_the_prompt_tells_which_passages_did_not_fit() -> None:
+    whole = ScriptedChat(replies=["Yes."])
+    run(chatting(whole).answer(Query("q"), PASSAGES))
+    model = ScriptedChat(replies=["Yes."], context_tokens=whole.count_tokens(whole.prompts[0]) + 1 - 15)
+    step = next(chatting(model, reserve=1).answer(Query("q"), PASSAGES))
+    assert isinstance(step, Step)
+    assert step.detail["passages"] == 2
+    (left_out,) = step.detail["cut"]  # type: ignore[misc]
+    shown = [number for number in (1, 2, 3) if f"<passage {number}:" in str(step.detail["messages"])]
+    assert sorted([*shown, left_out]) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("question", "said"), [("How large?", NO_ANSWER_EN), ("多大？", NO_ANSWER_ZH)])

@@ -38,6 +38,8 @@ ROOMS = {
     "fastapi": {f"server/{path.name}" for path in (ROOT / "server").glob("*.py")},
     "python_multipart": {"server/uploads.py"},
     "uvicorn": {"server/app.py"},
+    "prometheus_client": {"server/metrics.py"},
+    "opentelemetry": {"server/tracing.py"},
     "torch": {
         "eval/decoding.py",
         "ragapp/decoding.py",

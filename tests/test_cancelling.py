@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from ragapp.ingest.pool import Pool
+from ragapp.ingest.reading import ReadingProcess, Settings
 from ragapp.ingest.report import Outcome, Progress
+from ragapp.ingest.scan import Source
 from ragapp.rag import Rag
 from tests import pdfs
 from tests.server.slow import CALL_S
@@ -23,29 +25,21 @@ def docs(tmp_path: Path) -> Path:
     """A short document, and a long one that is embedded slowly."""
     folder = tmp_path / "docs"
     pdfs.write(folder / "a.pdf", [pdfs.prose("pump")])
-    pdfs.write(folder / "sub" / "z.pdf", [pdfs.prose(f"work that goes slowly {n}") for n in range(300)])
+    pdfs.write(folder / "sub" / "z.pdf", [pdfs.prose(f"work that goes slowly {n}") for n in range(450)])
     return folder
-
-
-def after(true: Callable[[], bool]) -> tuple[Callable[[], bool], list[float]]:
-    """Something to be asked whether a run is cancelled, and when it was first said to be."""
-    said: list[float] = []
-
-    def cancelled() -> bool:
-        if true() and not said:
-            said.append(time.perf_counter())
-        return bool(said)
-
-    return cancelled, said
 
 
 @pytest.mark.parametrize("stage", ["read", "embed"])
 def test_what_is_through_stays_and_nothing_is_half(tmp_path: Path, docs: Path, stage: str) -> None:
-    seen: list[Progress] = []
-    cancelled, said = after(lambda: any(p.stage == stage and p.file == "sub/z.pdf" and p.pages > 20 for p in seen))
+    said: list[float] = []  # when it was cancelled
+
+    def progress(now: Progress) -> None:
+        if not said and now.stage == stage and now.file == "sub/z.pdf" and now.pages > 20:
+            said.append(time.perf_counter())
+
     with Rag.open(tmp_path / "library", embedder__name=SLOW, ingest__workers=1) as rag:
-        report = rag.add([docs], progress=seen.append, cancelled=cancelled)
-        assert time.perf_counter() - said[0] < 3 * CALL_S + 1
+        report = rag.add([docs], progress=progress, cancelled=lambda: bool(said))
+        assert time.perf_counter() - said[0] < 2 * CALL_S + 0.9  # all of it would take 1.7 s
         assert (report.added, report.failed) == (1, [])
         assert [entry.document for entry in rag.documents()] == ["a.pdf"]
         assert list(rag.doctor()) == []
@@ -65,6 +59,22 @@ def reading_processes() -> list[str]:
             if parent == str(os.getpid()) and b"ragapp.ingest.worker" in (path / "cmdline").read_bytes():
                 found.append(path.name)
     return found
+
+
+def test_a_file_that_takes_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReadingProcess, "start", lambda self: None)
+    began, given_up = time.perf_counter(), threading.Event()
+
+    def read(process: ReadingProcess, source: Source) -> str:
+        given_up.wait(10)  # as a reading process does until it is killed
+        return source.name
+
+    source = Source(Path("/docs/slow.pdf"), "file:///docs/slow.pdf", "slow.pdf", 1, 1)
+    pool = Pool(read, [source], Settings(), 1, lambda: time.perf_counter() - began > 0.2)
+    with pool.open():
+        assert pool.take(wait=True) is None
+        assert time.perf_counter() - began < 2
+        given_up.set()
 
 
 def test_a_run_that_is_cancelled_before_it_begins(tmp_path: Path, docs: Path) -> None:

@@ -35,6 +35,8 @@ WANTED = {"config.json": 2, "tokenizer.json": 5002, "model.safetensors": 30_000}
 
 
 def test_the_size_is_that_of_what_would_be_fetched(fake: Hub) -> None:
+    fake.files["onnx/model.safetensors"] = b"another format of it"
+    fake.files["onnx/config.json"] = b"{}"
     size = hub.size_of("org/tiny")
     assert dict(size.files) == WANTED
     assert (size.model, size.bytes) == ("org/tiny", sum(WANTED.values()))

@@ -367,6 +367,7 @@ def test_code_in_an_answer_stays_code() -> None:
     code = "Like this:\n\n```html\n<b>bold</b>\n```\n\nand <b>no more</b>"
     assert without_tags(code) == code.replace("<b>no more</b>", "\\<b>no more\\</b>")
     assert without_tags("```\n<b>") == "```\n<b>\n```"
+    assert without_tags("a\u2028b\x85c\x0bd") == "a\u2028b\x85c\x0bd"
 
 
 HOSTILE = st.text(st.sampled_from("`~<>b/!- \n\r\t\u2028\u00a0\\[](x:)\"'&>1.#*=") | st.characters(), max_size=60)
@@ -390,6 +391,7 @@ def test_no_answer_begins_an_element(text: str) -> None:
     [
         "- ```\n  ```\n<script>alert(1)</script>", "   ```\n```\n<script>x</script>", "> ```\n<script>x</script>",
         "```\u00a0\nx\n```\u00a0\n<script>x</script>\n```", "```\u2028```\n<b>", "``` a`\n<script>x</script>",
+        "```\nx\n```\u00a0\n```\n<script>x</script>", "```\nx\u2028```\n```\n<script>x</script>",
         "~~~\n```\n~~~\n<script>x</script>", "`a\n`<script>x</script>`", "<!-- -->", "<?php ?>", "<![CDATA[x]]>",
     ],
 )  # fmt: skip

@@ -15,7 +15,8 @@ export class Refused extends Error {
   }
 }
 
-let collection = localStorage.getItem("collection") ?? "";
+// This tab's own choice first: another tab may look at another collection.
+let collection = sessionStorage.getItem("collection") ?? localStorage.getItem("collection") ?? "";
 
 export function chosenCollection() {
   return collection;
@@ -25,6 +26,7 @@ export function chosenCollection() {
 export function chooseCollection(name) {
   if (name === collection) return;
   collection = name;
+  sessionStorage.setItem("collection", name);
   localStorage.setItem("collection", name);
   emit("collection", name);
 }
@@ -117,9 +119,10 @@ export async function picture(path, query, signal) {
 /**
  * The events of a stream.
  * @param {Response} response
+ * @param {() => void} [alive] is called whenever anything has come
  * @returns {AsyncGenerator<{id: string, event: string, data: any}>}
  */
-export async function* events(response) {
+export async function* events(response, alive) {
   if (!response.body) return;
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
@@ -127,6 +130,7 @@ export async function* events(response) {
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      alive?.();
       rest += decoder.decode(value ?? new Uint8Array(), { stream: !done });
       const parts = rest.split("\n\n");
       rest = parts.pop() ?? "";
@@ -162,27 +166,57 @@ export async function* ask(asked, signal) {
   yield* events(await request("POST", "/ask", { body: { ...asked, ...(collection ? { collection } : {}) }, signal }));
 }
 
+const SILENT_MS = 45000; // the server says something every few seconds: a stream that is silent for so long is dead
+const HIDDEN_MS = 10000;
+
 /** Listen to jobs and the library for ever: jobs and library events are put on the bus; it connects again when it is cut. */
 export async function listen() {
-  let wait = 500;
-  let ending = new AbortController();
-  addEventListener("pagehide", () => ending.abort());
+  let wait = 500, cut = false;
   for (;;) {
-    const asked = collection;
-    ending = new AbortController();
-    const watch = setInterval(() => asked !== collection && ending.abort(), 300);
+    await shown();
+    const asked = collection, ending = new AbortController(), stop = () => ending.abort();
+    const over = watch(asked, stop);
     try {
-      for await (const { event, data } of events(await request("GET", "/events", { signal: ending.signal }))) {
+      const response = await request("GET", "/events", { signal: ending.signal });
+      emit("offline", false);
+      if (cut) emit("back");
+      for await (const { event, data } of events(response, over.alive)) {
         wait = 500;
         emit(event, data);
       }
-      emit("offline", false);
     } catch (error) {
-      if (asked === collection) emit("offline", !(error instanceof Refused));
+      if (!ending.signal.aborted) emit("offline", !(error instanceof Refused));
     } finally {
-      clearInterval(watch);
+      over.end();
     }
+    cut = true;
     await new Promise((resolve) => setTimeout(resolve, asked === collection ? wait : 0));
     wait = Math.min(wait * 2, 10000);
   }
+}
+
+/**
+ * End a stream when another collection is chosen, when it has fallen silent, when the window is left, and when its tab
+ * has not been seen for a while: a browser gives all tabs of a server six connections together.
+ * @param {string} asked
+ * @param {() => void} stop
+ */
+function watch(asked, stop) {
+  let heard = Date.now(), seen = Date.now();
+  addEventListener("pagehide", stop);
+  const look = setInterval(() => {
+    const now = Date.now();
+    if (!document.hidden) seen = now;
+    if (asked !== collection || now - heard > SILENT_MS || now - seen > HIDDEN_MS) stop();
+  }, 300);
+  const end = () => {
+    clearInterval(look);
+    removeEventListener("pagehide", stop);
+  };
+  return { alive: () => void (heard = Date.now()), end };
+}
+
+/** Wait until the tab is seen. */
+async function shown() {
+  while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 }

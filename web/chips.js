@@ -34,8 +34,26 @@ export function stateClass(citation) {
 
 /** @param {{document: string, page: number, label: string}} source */
 export function place(source) {
-  return t(source.label && source.label !== String(source.page) ? "cite.place_label" : "cite.place", source);
+  const { t: words, args } = where(source);
+  return t(words, args);
 }
+
+/** @param {{document: string, page: number, label: string}} source */
+function where({ document, page, label }) {
+  return { t: label && label !== String(page) ? "cite.place_label" : "cite.place", args: { document, page, label } };
+}
+
+/**
+ * The props of an element that says a place, in whichever language is chosen.
+ * @param {{document: string, page: number, label: string}} source
+ */
+export function placed(source) {
+  const { t: words, args } = where(source);
+  return { t: words, tArgs: args };
+}
+
+/** @type {WeakMap<HTMLElement, Citation>} */
+const cited = new WeakMap();
 
 /**
  * Make chips of the marks below an element whose citations are known. Marks that stay text were not resolved.
@@ -56,9 +74,22 @@ export function chip(root, citations) {
     else if (node instanceof HTMLElement && node.classList.contains("chip")) texts.push(/** @type {any} */ (node));
   }
   for (const node of texts) {
-    if (node instanceof HTMLElement) count(seen, Number(node.dataset.marker));
+    if (node instanceof HTMLElement) again(node, citations, seen);
     else split(node, citations, seen);
   }
+}
+
+/**
+ * A chip that is there already: it is made anew only when another citation is its own by now.
+ * @param {HTMLElement} made
+ * @param {Citation[]} citations
+ * @param {Map<number, number>} seen
+ */
+function again(made, citations, seen) {
+  const marker = Number(made.dataset.marker), own = citations.filter((citation) => citation.marker === marker);
+  const now = own[Math.min(count(seen, marker), own.length - 1)], before = cited.get(made);
+  const same = before && now && before.start === now.start && before.end === now.end && before.document_id === now.document_id && before.state === now.state;
+  if (now && !same) made.replaceWith(button(now, citations));
 }
 
 /**
@@ -96,8 +127,9 @@ function split(node, citations, seen) {
  */
 function button(citation, all) {
   const open = () => openCitation(citation, all);
-  const label = t("cite.chip", { marker: citation.marker, state: t(stateWords(citation)), place: place(citation) });
-  const made = h("button", { type: "button", class: `chip ${stateClass(citation)}`, "aria-label": label, data: { marker: citation.marker }, onclick: open }, citation.marker);
+  const words = { marker: citation.marker, state: { t: stateWords(citation) }, place: where(citation) };
+  const made = h("button", { type: "button", class: `chip ${stateClass(citation)}`, tLabel: "cite.chip", tArgs: words, data: { marker: citation.marker }, onclick: open }, citation.marker);
+  cited.set(made, citation);
   const show = () => showCard(made, citation);
   made.addEventListener("pointerenter", show);
   made.addEventListener("focus", show);
@@ -127,7 +159,7 @@ function showCard(beside, citation) {
   hideCard();
   card = h(
     "div", { class: "chip-card", role: "tooltip" },
-    h("div", { class: "row" }, h("span", { class: `pill ${stateClass(citation)}`, t: stateWords(citation) }), h("span", { class: "small muted" }, place(citation))),
+    h("div", { class: "row" }, h("span", { class: `pill ${stateClass(citation)}`, t: stateWords(citation) }), h("span", { class: "small muted", ...placed(citation) })),
     h("q", { class: "chip-quote" }, citation.quote), h("div", { class: "tiny muted", t: `${stateWords(citation)}_more` }),
   );
   document.body.append(card);
@@ -136,7 +168,8 @@ function showCard(beside, citation) {
   card.style.top = `${at.bottom + own.height + 8 < innerHeight ? at.bottom + 6 : Math.max(8, at.top - own.height - 6)}px`;
 }
 
-function hideCard() {
+/** The card goes with its chip. */
+export function hideCard() {
   card?.remove();
   card = null;
 }

@@ -24,8 +24,23 @@ export function add(more) {
   Object.assign(words.zh, more.zh);
 }
 
+// What turns text around or hides it: in a file's name it could show another ending than the file has.
+const UNSEEN = /[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+const COUNTS = new Set(["n", "documents", "pages", "files", "of"]);
+
 /**
- * The words of a key, `{name}` filled in; `{n|one|many}` chooses by the number n.
+ * A text from outside, harmless inside a sentence: nothing in it turns the words around it.
+ * @param {unknown} value
+ */
+export function plain(value) {
+  const text = String(value ?? "").replace(UNSEEN, "\ufffd");
+  return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
+}
+
+/**
+ * The words of a key, `{name}` filled in; `{n|one|many}` chooses by the number n. Counts are written as the
+ * language writes them; a value {t, args} is words itself.
  * @param {string} key
  * @param {Record<string, any>} [args]
  * @returns {string}
@@ -33,7 +48,16 @@ export function add(more) {
 export function t(key, args = {}) {
   const text = words[language][key] ?? words.en[key] ?? key;
   return text.replace(/\{(\w+)(?:\|([^|}]*)\|([^}]*))?\}/g, (_, name, one, many) =>
-    one === undefined ? String(args[name] ?? "") : Number(args[name]) === 1 ? one : many);
+    one === undefined ? filled(name, args[name]) : Number(args[name]) === 1 ? one : many);
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function filled(name, value) {
+  if (value && typeof value === "object") return t(/** @type {any} */ (value).t, /** @type {any} */ (value).args);
+  return typeof value === "number" && COUNTS.has(name) ? number(value) : plain(value);
 }
 
 /**
@@ -91,4 +115,13 @@ export function when(iso) {
  */
 export function number(value, digits = 0) {
   return new Intl.NumberFormat(language === "zh" ? "zh-CN" : "en", { maximumFractionDigits: digits }).format(value);
+}
+
+/**
+ * Whether a key belongs to an input method, which takes a word with it: Chinese could not be written otherwise. 229 is
+ * how Safari says so of the Enter that ends the composing.
+ * @param {KeyboardEvent} event
+ */
+export function composes(event) {
+  return event.isComposing || event.keyCode === 229;
 }

@@ -1,8 +1,8 @@
 // Looking inside an answer: its stages in milliseconds, the passages with the rank each ranker gave them, what was cut.
 import { emit } from "./bus.js";
-import { h } from "./dom.js";
+import { clip, h } from "./dom.js";
 import { add, number } from "./i18n.js";
-import { place } from "./chips.js";
+import { placed } from "./chips.js";
 
 /** @typedef {import("./types.js").Answer} Answer */
 /** @typedef {import("./types.js").Step} Step */
@@ -58,7 +58,7 @@ function passages(answer) {
     const cited = answer.citations.some((citation) => citation.document_id === passage.document_id && citation.start < passage.end && citation.end > passage.start);
     const open = () => emit("page:open", { ...passage, focus: true });
     return h("tr", {}, h("td", {}, index + 1),
-      h("td", {}, h("button", { type: "button", class: "inside-open", onclick: open, title: passage.text.slice(0, 300) }, place(passage)), cited && h("span", { class: "pill verified", t: "inside.cited" })),
+      h("td", {}, h("button", { type: "button", class: "inside-open", onclick: open, title: clip(passage.text, 300), ...placed(passage) }), cited && h("span", { class: "pill verified", t: "inside.cited" })),
       h("td", {}, number(passage.score, 3)),
       ...rankers.map((name) => h("td", passage.found_by[name] ? { t: "inside.rank", tArgs: { rank: passage.found_by[name].rank, score: number(passage.found_by[name].score, 3) } } : {})));
   });

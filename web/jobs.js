@@ -1,8 +1,8 @@
 // What is being added: uploads and the server's jobs, with their stage, speed and time left, and what failed and why.
 import { get, send } from "./api.js";
 import { on } from "./bus.js";
-import { dialog, fill, h, icon, iconButton, sayRefusal, size } from "./dom.js";
-import { add, number, t } from "./i18n.js";
+import { arrange, dialog, fill, h, icon, iconButton, refocus, say, sayRefusal, size } from "./dom.js";
+import { add, current, number, plain, t } from "./i18n.js";
 
 /** @typedef {import("./types.js").Job} Job */
 /** @typedef {import("./types.js").JobFile} JobFile */
@@ -11,18 +11,19 @@ import { add, number, t } from "./i18n.js";
 
 add({
   en: {
-    "job.list": "Being added", "job.uploading": "uploading, {percent} % of {size}", "job.waits": "waits to be sent", "job.files": "{n} files", "job.queued": "waits for its turn", "job.read": "being read", "job.ocr": "pages are recognised", "job.embed": "being indexed", "job.done": "in the library", "job.failed": "failed", "job.cancelled": "cancelled", "job.running": "at work",
+    "job.list": "Being added", "job.uploading": "uploading, {percent} % of {size}", "job.waits": "waits to be sent", "job.files": "{name} and {n} more", "job.more": "{n} more {n|upload|uploads}", "job.model": "The model", "job.fetched": "is on this machine", "job.download": "downloading", "job.queued": "waits for its turn", "job.read": "being read", "job.ocr": "pages are recognised", "job.embed": "being indexed", "job.done": "in the library", "job.failed": "failed", "job.cancelled": "cancelled", "job.running": "at work",
     "job.speed": "{speed} pages/s", "job.left": "{left} left", "job.seconds": "{n} s", "job.minutes": "{n} min", "job.page": "page {pages} of {of}", "job.cancel": "Cancel {name}", "job.retry": "Try {name} again", "job.dismiss": "Put {name} away", "job.password": "Give the password of {name}", "job.password_title": "Password", "job.password_why": "{name} is encrypted. The password is used once and not kept.",
     "job.open": "Open it", "job.kept": "already in the library", "job.said_done": "{name} is in the library.", "job.said_failed": "{name} failed.", "job.waiting": "waits: another program writes to the library", "job.lost": "The upload was interrupted.",
   },
   zh: {
-    "job.list": "正在加入", "job.uploading": "正在上传，{size} 的 {percent} %", "job.waits": "等待上传", "job.files": "{n} 个文件", "job.queued": "排队中", "job.read": "正在读取", "job.ocr": "正在识别页面", "job.embed": "正在建立索引", "job.done": "已加入文档库", "job.failed": "失败", "job.cancelled": "已取消", "job.running": "进行中",
+    "job.list": "正在加入", "job.uploading": "正在上传，{size} 的 {percent} %", "job.waits": "等待上传", "job.files": "{name} 等 {n} 个文件", "job.more": "另有 {n} 个上传", "job.model": "模型", "job.fetched": "已在本机", "job.download": "正在下载", "job.queued": "排队中", "job.read": "正在读取", "job.ocr": "正在识别页面", "job.embed": "正在建立索引", "job.done": "已加入文档库", "job.failed": "失败", "job.cancelled": "已取消", "job.running": "进行中",
     "job.speed": "{speed} 页/秒", "job.left": "还需 {left}", "job.seconds": "{n} 秒", "job.minutes": "{n} 分钟", "job.page": "第 {pages}/{of} 页", "job.cancel": "取消 {name}", "job.retry": "重试 {name}", "job.dismiss": "收起 {name}", "job.password": "输入 {name} 的密码", "job.password_title": "密码", "job.password_why": "{name} 已加密。密码只使用一次，不会保存。",
     "job.open": "打开", "job.kept": "已在文档库中", "job.said_done": "{name} 已加入文档库。", "job.said_failed": "{name} 失败。", "job.waiting": "等待中：另一个程序正在写入文档库", "job.lost": "上传中断。",
   },
 });
 
 const FINAL = ["done", "failed", "cancelled"];
+const UPLOADS_SHOWN = 30;
 const SHOWN_MS = 4000; // for what ended well
 
 /** The list of what is being added. */
@@ -34,25 +35,33 @@ export class Jobs {
     this.jobs = new Map();
     /** @type {Set<string>} */
     this.away = new Set(JSON.parse(localStorage.getItem("jobs-away") ?? "[]"));
+    /** @type {Map<string, Card>} */
+    this.cards = new Map();
+    this.more = h("li", { class: "tiny muted" });
     this.list = h("ul", { class: "job-list", tLabel: "job.list" });
     this.live = h("div", { class: "visually-hidden", role: "status" });
     this.root = h("div", { class: "jobs", hidden: true }, this.list, this.live);
+    /** @type {Set<string>} */
+    this.over = new Set();
     on("job", (job) => this.take(job));
+    // The stream of events may have been quicker than the answer to the upload.
+    on("accepted", (job) => !this.jobs.has(job.id) && !this.over.has(job.id) && this.take(job));
     on("started", () => this.load());
+    on("back", () => this.load());
     on("collection", () => this.load());
   }
 
   async load() {
-    this.jobs.clear();
     const { data } = await get("/jobs").catch(() => ({ data: [] }));
+    this.jobs.clear();
     for (const job of data) if (!FINAL.includes(job.state) || job.state === "failed" || job.files.some((/** @type {JobFile} */ file) => file.state === "failed")) this.jobs.set(job.id, job);
     this.draw();
   }
 
   /** @param {Job} job */
   take(job) {
-    if (job.kind !== "ingest") return;
     const before = this.jobs.get(job.id);
+    if (FINAL.includes(job.state)) this.over.add(job.id);
     if (FINAL.includes(job.state) && (!before || FINAL.includes(before.state)) && !failures(job).length) return;
     this.jobs.set(job.id, job);
     if (FINAL.includes(job.state)) this.ended(job);
@@ -76,10 +85,22 @@ export class Jobs {
 
   draw() {
     const jobs = [...this.jobs.values()].filter((job) => !this.away.has(job.id)).sort((a, b) => a.created.localeCompare(b.created));
-    this.root.hidden = !jobs.length && !this.uploads.all.length;
-    const focused = document.activeElement instanceof HTMLElement && this.list.contains(document.activeElement) ? document.activeElement.dataset.key : "";
-    fill(this.list, ...jobs.map((job) => this.job(job)), ...this.uploads.all.slice(0, 30).map((upload) => this.upload(upload)));
-    if (focused) /** @type {HTMLElement|null} */ (this.list.querySelector(`[data-key="${CSS.escape(focused)}"]`))?.focus();
+    const uploads = this.uploads.all.slice(0, UPLOADS_SHOWN), more = this.uploads.all.length - uploads.length;
+    const was = this.root.contains(document.activeElement);
+    this.root.hidden = !jobs.length && !uploads.length;
+    const cards = [...jobs.map((job) => this.job(job)), ...uploads.map((upload) => this.upload(upload))];
+    const shown = new Set(cards);
+    for (const [key, card] of this.cards) if (!shown.has(card)) this.cards.delete(key);
+    say(this.more, "job.more", { n: more });
+    arrange(this.list, [...cards.map((card) => card.root), ...(more > 0 ? [this.more] : [])]);
+    if (was && this.root.hidden) refocus(this.root.parentElement);
+  }
+
+  /** @param {string} key */
+  card(key) {
+    const card = this.cards.get(key) ?? new Card();
+    this.cards.set(key, card);
+    return card;
   }
 
   /** @param {Upload} upload */
@@ -87,22 +108,21 @@ export class Jobs {
     const name = title(upload.files), part = upload.bytes ? Math.min(1, upload.sent / upload.bytes) : 0;
     const words = upload.error ? h("span", { class: "job-error" }, upload.error === "…" ? t("job.lost") : upload.error)
       : h("span", upload.request ? { t: "job.uploading", tArgs: { percent: Math.floor(100 * part), size: size(upload.bytes) } } : { t: "job.waits" });
-    const buttons = [iconButton("close", "job.cancel", () => this.uploads.cancel(upload), { tArgs: { name }, data: { key: `u${upload.id}` } })];
-    if (upload.error) buttons.unshift(iconButton("retry", "job.retry", () => this.uploads.again(upload), { tArgs: { name } }));
-    return card(name, upload.error ? "failed" : "", buttons, upload.error ? null : part, words);
+    const acts = [...(upload.error ? [act("retry", "job.retry", () => this.uploads.again(upload))] : []), act("close", "job.cancel", () => this.uploads.cancel(upload))];
+    return this.card(`upload ${upload.id}`).show(name, upload.error ? "failed" : "", acts, upload.error ? null : part, words);
   }
 
   /** @param {Job} job */
   job(job) {
-    const name = title(job.files), ended = FINAL.includes(job.state), failed = failures(job);
-    const buttons = [];
-    if (failed.some((file) => file.needs_password)) buttons.push(iconButton("key", "job.password", () => this.password(job, name), { tArgs: { name }, data: { key: `k${job.id}` } }));
-    else if (job.state === "failed" || job.state === "cancelled" || failed.length) buttons.push(iconButton("retry", "job.retry", () => this.retry(job), { tArgs: { name }, data: { key: `r${job.id}` } }));
-    if (ended) buttons.push(iconButton("close", "job.dismiss", () => this.putAway(job), { tArgs: { name }, data: { key: `d${job.id}` } }));
-    else buttons.push(iconButton("close", "job.cancel", () => send("DELETE", `/jobs/${job.id}`).catch(sayRefusal), { tArgs: { name }, data: { key: `c${job.id}` } }));
+    const name = job.kind === "download" ? t("job.model") : title(job.files), ended = FINAL.includes(job.state), failed = failures(job);
+    const acts = [];
+    if (failed.some((file) => file.needs_password)) acts.push(act("key", "job.password", () => this.password(job, name)));
+    else if (job.kind === "ingest" && (job.state === "failed" || job.state === "cancelled" || failed.length)) acts.push(act("retry", "job.retry", () => this.retry(job)));
+    if (ended) acts.push(act("close", "job.dismiss", () => this.putAway(job)));
+    else acts.push(act("close", "job.cancel", () => send("DELETE", `/jobs/${job.id}`).catch(sayRefusal)));
     const state = failed.length && job.state === "done" ? "failed" : job.state;
-    const body = ended && !failed.length && !job.error ? h("span", { t: `job.${state}` }) : ended ? reasons(job, failed) : progress(job);
-    return card(name, state, buttons, ended ? null : job.progress?.fraction ?? 0, body);
+    const body = ended && !failed.length && !job.error ? h("span", { t: job.kind === "download" && state === "done" ? "job.fetched" : `job.${state}` }) : ended ? reasons(job, failed) : progress(job);
+    return this.card(job.id).show(name, state, acts, ended ? null : job.progress?.fraction ?? 0, body);
   }
 
   /**
@@ -143,20 +163,67 @@ function failures(job) {
 
 /** @param {{name: string}[]} files */
 function title(files) {
-  return files.length === 1 ? files[0].name : t("job.files", { n: files.length });
+  const name = files[0]?.name ?? "";
+  return files.length < 2 ? name : t("job.files", { name, n: current() === "zh" ? files.length : files.length - 1 });
 }
 
+/** @typedef {{drawing: "retry"|"close"|"key", words: string, run: () => void}} Act */
+
 /**
- * @param {string} name
- * @param {string} state
- * @param {Node[]} buttons
- * @param {number|null} part done, null where there is no bar
- * @param {Node} body
+ * @param {"retry"|"close"|"key"} drawing
+ * @param {string} words
+ * @param {() => void} run
+ * @returns {Act}
  */
-function card(name, state, buttons, part, body) {
-  const bar = h("i");
-  if (part !== null) bar.style.width = `${100 * part}%`;
-  return h("li", { class: `job ${state}` }, h("div", { class: "job-head" }, icon("page"), h("span", { class: "grow job-name", title: name }, name), ...buttons), part !== null && h("div", { class: "bar-of", "aria-hidden": "true" }, bar), h("div", { class: "tiny job-body" }, body));
+function act(drawing, words, run) {
+  return { drawing, words, run };
+}
+
+/** One upload or job. Its buttons stay the same elements while it goes on, however often it is told of anew. */
+class Card {
+  constructor() {
+    this.name = h("span", { class: "grow job-name" });
+    this.buttons = h("span", { class: "job-buttons" });
+    this.fill = h("i");
+    this.bar = h("div", { class: "bar-of", "aria-hidden": "true" }, this.fill);
+    this.body = h("div", { class: "tiny job-body" });
+    this.root = h("li", { class: "job" }, h("div", { class: "job-head" }, icon("page"), this.name, this.buttons), this.bar, this.body);
+    /** @type {Map<string, {act: Act, button: HTMLElement}>} */
+    this.acts = new Map();
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} state
+   * @param {Act[]} acts
+   * @param {number|null} part done, null where there is no bar
+   * @param {HTMLElement} body
+   */
+  show(name, state, acts, part, body) {
+    this.root.className = `job ${state}`;
+    this.name.textContent = this.name.title = plain(name);
+    arrange(this.buttons, acts.map((one) => this.button(one, name)));
+    this.bar.hidden = part === null;
+    this.fill.style.width = `${100 * (part ?? 0)}%`;
+    if (this.body.innerHTML !== body.outerHTML) fill(this.body, body);
+    return this;
+  }
+
+  /**
+   * @param {Act} one
+   * @param {string} name
+   */
+  button(one, name) {
+    const known = this.acts.get(one.words);
+    if (known) {
+      known.act = one;
+      return known.button;
+    }
+    /** @type {{act: Act, button: HTMLElement}} */
+    const made = { act: one, button: iconButton(one.drawing, one.words, () => made.act.run(), { tArgs: { name } }) };
+    this.acts.set(one.words, made);
+    return made.button;
+  }
 }
 
 /** @param {Job} job */
@@ -164,7 +231,7 @@ function progress(job) {
   const seen = job.progress;
   if (job.state === "queued" || !seen) return h("span", { t: job.state === "queued" ? "job.queued" : "job.running" });
   const parts = [h("span", { t: `job.${seen.stage}` })];
-  if (seen.of_pages) parts.push(h("span", { t: "job.page", tArgs: { pages: number(seen.pages), of: number(seen.of_pages) } }));
+  if (seen.of_pages) parts.push(h("span", { t: "job.page", tArgs: { pages: seen.pages, of: seen.of_pages } }));
   if (seen.pages_per_second) parts.push(h("span", { t: "job.speed", tArgs: { speed: number(seen.pages_per_second, 1) } }));
   if (seen.seconds_left !== null && seen.seconds_left !== undefined) parts.push(h("span", { t: "job.left", tArgs: { left: left(seen.seconds_left) } }));
   return h("span", { class: "job-parts" }, ...parts);

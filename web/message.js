@@ -1,9 +1,9 @@
 // A question, and an answer as it comes and as it is kept.
 import { send } from "./api.js";
 import { emit } from "./bus.js";
-import { chip, openCitation, place, stateClass, stateWords } from "./chips.js";
-import { dialog, fill, h, icon, iconButton, markup, say, sayRefusal, toast } from "./dom.js";
-import { add, t } from "./i18n.js";
+import { chip, hideCard, openCitation, place, placed, stateClass, stateWords } from "./chips.js";
+import { clip, dialog, fill, h, icon, iconButton, markup, say, sayRefusal, toast } from "./dom.js";
+import { add, composes, t } from "./i18n.js";
 import { inside } from "./inside.js";
 
 /** @typedef {import("./types.js").Answer} Answer */
@@ -66,7 +66,7 @@ export class QuestionView {
     const form = h("form", { class: "stack grow", onsubmit: submit }, field, h("div", { class: "row" }, h("button", { class: "primary", t: "say.ask_again" }), h("button", { type: "button", class: "secondary", t: "say.cancel", onclick: end })));
     field.addEventListener("keydown", (event) => {
       if (event.key === "Escape") end();
-      else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) submit(event);
+      else if (event.key === "Enter" && !event.shiftKey && !composes(event)) submit(event);
     });
     this.body.replaceWith(form);
     field.focus();
@@ -88,13 +88,18 @@ export class AnswerView {
     this.passages = [];
     /** @type {Step[]} */
     this.steps = [];
+    this.text = ""; // all that was written
+    this.html = ""; // of the blocks
     this.tailText = "";
+    this.tailShown = "";
     this.drawn = 0;
+    this.over = false;
     this.status = h("p", { class: "talk-status muted", t: "say.searching" });
     this.blocks = h("div", { class: "talk-text" });
     this.tail = h("p", { class: "talk-tail" });
+    this.body = h("div", {}, this.blocks, this.tail);
     this.foot = h("div", { class: "talk-foot" });
-    this.root = h("article", { class: "talk-answer", tLabel: "say.answer" }, this.status, this.blocks, this.tail, this.foot);
+    this.root = h("article", { class: "talk-answer", tLabel: "say.answer" }, this.status, this.body, this.foot);
   }
 
   // -- as it comes --------------------------------------------------------------------------------------------------
@@ -125,29 +130,51 @@ export class AnswerView {
   /** @param {string} text */
   token(text) {
     this.status.hidden = true;
+    this.text += text;
     this.tailText += text;
     // Many tokens may come between two pictures on the screen: one drawing serves them all.
     this.drawn ||= requestAnimationFrame(() => this.draw());
   }
 
+  /** What is new is put behind what stands there: chips stay, and so do focus, a selection, and a click half made. */
   draw() {
     this.drawn = 0;
-    fill(this.tail, this.tailText);
-    chip(this.tail, this.citations);
+    const last = this.tail.lastChild, more = this.tailText.slice(this.tailShown.length);
+    if (!this.tailText.startsWith(this.tailShown)) fill(this.tail, this.tailText);
+    else if (last instanceof Text) last.appendData(more);
+    else this.tail.append(more);
+    this.tailShown = this.tailText;
+    chip(this.body, this.citations);
+  }
+
+  /**
+   * Change what stands there, and leave the focus on the chip that has it, or on the one that stands for it then.
+   * @param {() => void} change
+   */
+  keepFocus(change) {
+    const chips = () => /** @type {HTMLElement[]} */ ([...this.body.querySelectorAll("button.chip")]);
+    const at = chips().findIndex((one) => one === document.activeElement);
+    change();
+    if (at < 0 || document.activeElement !== document.body) return;
+    hideCard();
+    chips()[at]?.focus({ preventScroll: true });
   }
 
   /** @param {{html: string, tail: string}} block */
   block({ html, tail }) {
-    this.blocks.append(markup(html));
-    this.tailText = tail;
-    this.draw();
-    chip(this.blocks, this.citations);
+    this.keepFocus(() => {
+      this.blocks.append(markup(html));
+      this.html += html;
+      this.tailText = tail;
+      this.tailShown = "";
+      fill(this.tail);
+      this.draw();
+    });
   }
 
   /** @param {Citation} citation */
   cited(citation) {
     this.citations.push(citation);
-    chip(this.blocks, this.citations);
     this.draw();
   }
 
@@ -156,7 +183,8 @@ export class AnswerView {
    * @param {any} error null when the reader stopped it
    */
   ended(error) {
-    if (this.answer) return;
+    if (this.answer || this.over) return;
+    this.over = true;
     if (this.drawn) cancelAnimationFrame(this.drawn);
     this.draw();
     this.status.hidden = false;
@@ -164,7 +192,8 @@ export class AnswerView {
     else if (error.message && !(error instanceof TypeError)) say(this.status, "say.refused", { message: `${error.message} ${error.hint ?? ""}` });
     else say(this.status, "say.lost");
     this.status.classList.toggle("talk-wrong", Boolean(error));
-    fill(this.foot, h("div", { class: "talk-actions" }, iconButton("again", "say.regenerate", this.doors.regenerate)));
+    const copies = this.text.trim() ? [iconButton("copy", "say.copy", () => copy(this.text))] : [];
+    fill(this.foot, h("div", { class: "talk-actions" }, ...copies, iconButton("again", "say.regenerate", this.doors.regenerate)));
   }
 
   // -- as it is kept ------------------------------------------------------------------------------------------------
@@ -173,6 +202,7 @@ export class AnswerView {
   stored(message) {
     this.id = message.id;
     if (message.answer) return this.done({ ...message.answer, html: message.html }, message.id, message.feedback);
+    this.text = message.text;
     fill(this.blocks, markup(message.html));
     this.ended(null);
   }
@@ -187,15 +217,29 @@ export class AnswerView {
     this.answer = answer;
     this.id = id;
     this.status.hidden = true;
-    this.tail.remove();
     const refused = answer.finish_reason === "no_evidence";
     this.root.classList.toggle("refused", refused);
+    this.citations = answer.citations;
     if (refused) fill(this.blocks, h("h3", { t: "say.nothing" }), h("p", { class: "muted", t: "say.nothing_more" }), ...answer.passages.slice(0, 3).map(nearest));
-    else {
-      fill(this.blocks, markup(answer.html ?? ""));
-      chip(this.blocks, answer.citations);
-    }
+    this.keepFocus(() => this.whole(answer, refused));
     fill(this.foot, ...this.notes(answer), ...(answer.citations.length ? [sources(answer.citations)] : []), this.actions(answer, feedback));
+  }
+
+  /**
+   * The answer's HTML: only what its blocks lack, where they are the beginning of it.
+   * @param {Answer} answer
+   * @param {boolean} refused
+   */
+  whole({ html = "", citations }, refused) {
+    fill(this.tail);
+    this.tailText = this.tailShown = "";
+    if (refused) return;
+    if (this.html && html.startsWith(this.html)) this.blocks.append(markup(html.slice(this.html.length)));
+    else fill(this.blocks, markup(html));
+    chip(this.body, citations);
+    // What is wider than the talk scrolls by itself, also by keyboard.
+    for (const wide of this.blocks.querySelectorAll("pre, table")) if (wide instanceof HTMLElement && wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+    for (const link of this.blocks.querySelectorAll("a")) Object.assign(link, { target: "_blank", rel: "noopener noreferrer nofollow" });
   }
 
   /** @param {Answer} answer */
@@ -281,14 +325,14 @@ export class AnswerView {
 function sources(citations) {
   const items = citations.map((citation) =>
     h("li", {}, h("button", { type: "button", class: "talk-source", onclick: () => openCitation(citation, citations) },
-      h("span", { class: `chip ${stateClass(citation)}` }, citation.marker), h("span", { class: "grow talk-source-text" }, h("span", { class: "talk-source-place" }, place(citation)), h("q", {}, citation.quote)),
+      h("span", { class: `chip ${stateClass(citation)}` }, citation.marker), h("span", { class: "grow talk-source-text" }, h("span", { class: "talk-source-place", ...placed(citation) }), h("q", {}, citation.quote)),
       h("span", { class: `pill ${stateClass(citation)}`, t: stateWords(citation) }))));
   return h("details", { class: "talk-sources" }, h("summary", {}, h("span", { t: "say.sources" }), ` (${citations.length})`), h("ul", {}, ...items));
 }
 
 /** @param {Passage} passage */
 function nearest(passage) {
-  return h("button", { type: "button", class: "talk-nearest", onclick: () => emit("page:open", { ...passage, focus: true }) }, h("span", { class: "small muted" }, icon("page"), place(passage)), h("span", { class: "talk-nearest-text" }, passage.text.slice(0, 400)));
+  return h("button", { type: "button", class: "talk-nearest", onclick: () => emit("page:open", { ...passage, focus: true }) }, h("span", { class: "small muted" }, icon("page"), h("span", placed(passage))), h("span", { class: "talk-nearest-text" }, clip(passage.text, 400)));
 }
 
 /** @param {number[]} pages */
@@ -299,11 +343,26 @@ function ranges(pages) {
 /** @param {string} text */
 async function copy(text) {
   try {
-    await navigator.clipboard.writeText(text);
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else copyPlainly(text);
     toast("say.copied");
   } catch (error) {
     sayRefusal(error);
   }
+}
+
+/**
+ * Copy without the clipboard's own interface: browsers have none for pages that came without TLS from another machine.
+ * @param {string} text
+ */
+function copyPlainly(text) {
+  const before = document.activeElement, field = h("textarea", { class: "visually-hidden" });
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+  if (before instanceof HTMLElement) before.focus({ preventScroll: true });
 }
 
 /**

@@ -33,6 +33,8 @@ class ModelBadge {
     this.words = h("span", { t: "model.quotes" });
     this.badge = h("button", { type: "button", class: "model-badge", onclick: () => this.open() }, this.dot, this.words);
     fill(root, this.badge);
+    on("model:open", () => this.open());
+    on("back", () => this.load());
     on("started", () => this.load());
     on("collection", () => this.load());
   }
@@ -68,25 +70,33 @@ class ModelBadge {
       const kind = !now || now.kind === "quotes" ? "model.quotes_why" : now.local ? "model.local" : "model.remote";
       const field = h("input", { tLabel: "model.field", tPlaceholder: "model.field", spellcheck: "false", autocomplete: "off", required: true });
       const below = h("div", { class: "stack", role: "status" });
-      const use = async (/** @type {string} */ model) => {
-        fill(below, h("p", { class: "muted", t: "model.loading" }));
-        try {
-          this.show(await send("POST", "/answerer", { model }));
-          close();
-          toast("model.changed", { name: this.words.textContent });
-          if (!this.now?.ready) void this.load();
-        } catch (error) {
-          const { message, hint } = /** @type {{message: string, hint?: string}} */ (error);
-          fill(below, h("p", { class: "talk-note" }, `${message} ${hint ?? ""}`), ...(HUB_ID.test(model) ? [this.sizeButton(model, below, close)] : []));
-        }
-      };
       const submit = (/** @type {Event} */ event) => {
         event.preventDefault();
-        void use(field.value.trim());
+        void this.use(field.value.trim(), below, close);
       };
       return [h("form", { class: "stack", onsubmit: submit }, h("p", { t: kind, tArgs: { name: now?.name ?? "" } }), now?.hint && now.kind !== "quotes" ? h("p", { class: "small muted" }, now.hint) : null, field,
-        h("div", { class: "row" }, h("button", { class: "primary", t: "model.use" }), now && now.kind !== "quotes" && h("button", { type: "button", class: "secondary", t: "model.back", onclick: () => use("") })), below)];
+        h("div", { class: "row" }, h("button", { class: "primary", t: "model.use" }), now && now.kind !== "quotes" && h("button", { type: "button", class: "secondary", t: "model.back", onclick: () => this.use("", below, close) })), below)];
     });
+  }
+
+  /**
+   * Let a model answer from now on, also when the dialog was closed while it was downloaded.
+   * @param {string} model
+   * @param {HTMLElement} below where it is told how that goes
+   * @param {() => void} close
+   */
+  async use(model, below, close) {
+    fill(below, h("p", { class: "muted", t: "model.loading" }));
+    try {
+      this.show(await send("POST", "/answerer", { model }));
+      close();
+      toast("model.changed", { name: this.words.textContent });
+      if (!this.now?.ready) void this.load();
+    } catch (error) {
+      if (!below.isConnected) return sayRefusal(error);
+      const { message, hint } = /** @type {{message: string, hint?: string}} */ (error);
+      fill(below, h("p", { class: "talk-note" }, `${message} ${hint ?? ""}`), ...(HUB_ID.test(model) ? [this.sizeButton(model, below, close)] : []));
+    }
   }
 
   /**
@@ -126,7 +136,7 @@ class ModelBadge {
         say(words, "model.downloading", { percent: Math.floor(100 * part), size: size(bytes) });
         if (!["done", "failed", "cancelled"].includes(seen.state)) return;
         end();
-        if (seen.state === "done") void this.load().then(close);
+        if (seen.state === "done") void this.use(model, below, close);
         else say(words, "model.failed", { message: seen.error?.message ?? seen.state });
       });
     } catch (error) {

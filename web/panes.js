@@ -3,6 +3,8 @@ import { emit, on } from "./bus.js";
 import { at, h, icon } from "./dom.js";
 
 const NARROW = matchMedia("(max-width: 860px)");
+/** Where the page was opened from, when only one place fits. */
+let before = "talk";
 const LEAST = { library: 220, page: 320 };
 
 /**
@@ -58,7 +60,8 @@ export function showPage(open) {
   const tab = at("tabs").querySelector("[data-place=page]");
   if (tab) tab.toggleAttribute("disabled", !open);
   at("panes").classList.toggle("with-page", open);
-  show(open ? "page" : "talk");
+  if (open && at("panes").dataset.shown !== "page") before = at("panes").dataset.shown ?? "talk";
+  show(open ? "page" : before);
 }
 
 export function mountPanes() {

@@ -3,7 +3,7 @@ import { chosenCollection, send } from "./api.js";
 import { emit } from "./bus.js";
 import { fill, h, say } from "./dom.js";
 import { add, number } from "./i18n.js";
-import { place } from "./chips.js";
+import { placed } from "./chips.js";
 
 /** @typedef {import("./types.js").Passage} Passage */
 
@@ -40,5 +40,5 @@ export class SearchView {
 function item(passage) {
   const ranks = Object.entries(passage.found_by).map(([name, rank]) => h("span", { class: "pill", t: "find.rank", tArgs: { name, rank: rank.rank, score: number(rank.score, 3) } }));
   const open = () => emit("page:open", { ...passage, focus: true });
-  return h("li", {}, h("button", { type: "button", class: "talk-nearest", onclick: open }, h("span", { class: "row talk-found-head" }, h("b", {}, place(passage)), h("span", { class: "small muted" }, number(passage.score, 3))), h("span", { class: "row talk-found-ranks" }, ...ranks), h("span", { class: "talk-nearest-text" }, passage.text)));
+  return h("li", {}, h("button", { type: "button", class: "talk-nearest", onclick: open }, h("span", { class: "row talk-found-head" }, h("b", placed(passage)), h("span", { class: "small muted" }, number(passage.score, 3))), h("span", { class: "row talk-found-ranks" }, ...ranks), h("span", { class: "talk-nearest-text" }, passage.text)));
 }

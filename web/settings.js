@@ -32,11 +32,11 @@ export async function openSettings(now, keep) {
     const hyde = choice("hyde", ["auto", "on", "off"], now.hyde, answerer.hyde, "wish.");
     const k = h("input", { type: "number", min: 1, max: 50, name: "k", placeholder: String(answerer.k), value: now.k ?? "" });
     const strict = h("input", { type: "checkbox", name: "strict" });
-    strict.checked = Boolean(now.strict);
+    strict.checked = now.strict ?? answerer.strict;
     const submit = async (/** @type {Event} */ event) => {
       event.preventDefault();
-      const wishes = { flow: flow.value, reranker: reranker.value, hyde: hyde.value, k: k.value && Number(k.value), strict: strict.checked };
-      const next = Object.fromEntries(Object.entries(wishes).filter(([, value]) => value));
+      const wishes = { flow: flow.value, reranker: reranker.value, hyde: hyde.value, k: k.value && Number(k.value), strict: strict.checked === answerer.strict ? "" : strict.checked };
+      const next = Object.fromEntries(Object.entries(wishes).filter(([, value]) => value !== ""));
       close();
       await keep(next).catch(sayRefusal);
     };

@@ -4,11 +4,12 @@ import { h } from "./dom.js";
 
 /** @typedef {import("./page.js").PageEntry} PageEntry */
 /** @typedef {import("./page.js").Highlight} Highlight */
-/** @typedef {{text: string, x0: number, y0: number, x1: number, y1: number}} Word */
+/** @typedef {{text: string, x0: number, y0: number, x1: number, y1: number, start: number, end: number}} Word */
 
 const GAP = 14; // pixels between sheets
 const STEP = 160; // pictures come in widths of so many pixels, so that a small change of the frame needs no new one
 const WIDEST = 4000;
+const AGAIN_MS = 2000;
 const A4 = { width: 595, height: 842 }; // for a page whose size is not known
 
 /** The sheets of one document, below each other. */
@@ -30,12 +31,27 @@ export class Sheets {
     this.ending = new AbortController();
     /** @type {Record<string, Highlight[]>} */
     this.marks = { cited: [], found: [] };
+    /** @type {Map<number, {box: import("./page.js").Box, mark: Highlight}[]>} the boxes of both, by page */
+    this.boxes = new Map();
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.later = undefined;
+    /** @type {Highlight|null} the mark that is being looked at */
+    this.now = null;
+    this.laidOut = 0;
+    /** @type {IntersectionObserver|null} */
+    this.thumbsNear = null;
     this.sheets = pages.map((page) => new Sheet(this, page));
     body.replaceChildren(...this.sheets.map((sheet) => sheet.root));
     this.layOut();
     this.near = new IntersectionObserver((entries) => entries.forEach((entry) => this.of(entry.target)?.near(entry.isIntersecting)), { root: body, rootMargin: "600px 0px" });
     for (const sheet of this.sheets) this.near.observe(sheet.root);
-    this.resized = new ResizeObserver(() => this.keepPlace(() => this.layOut()));
+    this.resized = new ResizeObserver(() => {
+      if (this.body.clientWidth === this.laidOut) return;
+      this.keepPlace(() => this.layOut());
+      // Sharp again when the size has come to rest.
+      clearTimeout(this.later);
+      this.later = setTimeout(() => this.redraw(), 200);
+    });
     this.resized.observe(body);
     this.scrolled = () => this.tellSeen();
     body.addEventListener("scroll", this.scrolled, { passive: true });
@@ -48,7 +64,8 @@ export class Sheets {
   }
 
   layOut() {
-    const width = Math.max(200, this.body.clientWidth - 24), widest = Math.max(...this.pages.map((page) => page.width ?? A4.width));
+    this.laidOut = this.body.clientWidth;
+    const width = Math.max(200, this.body.clientWidth - 24), widest = this.pages.reduce((most, page) => Math.max(most, page.width ?? A4.width), 1);
     for (const sheet of this.sheets) sheet.setScale((this.zoom * width) / widest);
   }
 
@@ -85,6 +102,10 @@ export class Sheets {
       this.zoom = zoom;
       this.layOut();
     });
+    this.redraw();
+  }
+
+  redraw() {
     for (const sheet of this.sheets) if (sheet.isNear) void sheet.draw();
   }
 
@@ -94,7 +115,19 @@ export class Sheets {
    */
   mark(marks, layer) {
     this.marks[layer] = marks;
-    for (const sheet of this.sheets) sheet.drawMarks();
+    const before = [...this.boxes.keys()];
+    this.boxes.clear();
+    for (const mark of [...this.marks.cited, ...this.marks.found]) for (const box of mark.boxes) this.boxes.set(box.page, [...(this.boxes.get(box.page) ?? []), { box, mark }]);
+    this.drawMarks(new Set([...before, ...this.boxes.keys()]), null);
+  }
+
+  /**
+   * @param {Iterable<number>} pages
+   * @param {Highlight|null} now
+   */
+  drawMarks(pages, now) {
+    this.now = now;
+    for (const page of pages) this.sheets[page - 1]?.drawMarks();
   }
 
   /**
@@ -107,7 +140,7 @@ export class Sheets {
     const box = mark?.boxes.find((one) => one.page === number), within = box ? box.y0 * sheet.scale - this.body.clientHeight * 0.3 : -GAP / 2;
     this.body.scrollTop = sheet.root.offsetTop + within;
     this.body.scrollLeft = box && this.zoom > 1 ? box.x0 * sheet.scale - 40 : 0;
-    for (const one of this.sheets) one.drawMarks(mark);
+    this.drawMarks(this.boxes.keys(), mark);
     await sheet.draw();
   }
 
@@ -120,22 +153,26 @@ export class Sheets {
     list.dataset.path = this.path;
     list.replaceChildren(...this.pages.map((page) => {
       const image = h("img", { alt: "" });
-      const button = h("button", { type: "button", class: "page-thumb", tLabel: "page.thumb", tArgs: { n: page.number }, data: { page: page.number }, onclick: () => go(page.number) }, image, h("span", { class: "tiny" }, page.label || page.number));
+      const button = h("button", { type: "button", class: "page-thumb", tLabel: "page.thumb", tArgs: { n: String(page.number) }, data: { page: page.number }, onclick: () => go(page.number) }, image, h("span", { class: "tiny" }, page.label || page.number));
       image.style.aspectRatio = `${page.width ?? A4.width} / ${page.height ?? A4.height}`;
       return h("li", {}, button);
     }));
-    const near = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(async (entry) => {
+    const near = (this.thumbsNear = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(async (entry) => {
       near.unobserve(entry.target);
       const image = entry.target.querySelector("img"), number = /** @type {HTMLElement} */ (entry.target).dataset.page;
       const source = await picture(`${this.path}/pages/${number}.png`, { width: 160 }, this.ending.signal).catch(() => "");
-      if (image && source) image.src = source;
-    }), { root: list, rootMargin: "300px" });
+      if (!image || !source) return;
+      image.addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
+      image.src = source;
+    }), { root: list, rootMargin: "300px" }));
     for (const button of list.querySelectorAll("button")) near.observe(button);
   }
 
   close() {
     this.ending.abort();
+    clearTimeout(this.later);
     this.near.disconnect();
+    this.thumbsNear?.disconnect();
     this.resized.disconnect();
     this.body.removeEventListener("scroll", this.scrolled);
     for (const sheet of this.sheets) sheet.forget();
@@ -156,6 +193,8 @@ class Sheet {
     this.isNear = false;
     this.drawn = 0;
     this.hasWords = false;
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.again = undefined;
     /** @type {AbortController|null} */
     this.fetching = null;
     this.image = h("img", { class: "page-image", alt: "", draggable: "false" });
@@ -204,7 +243,10 @@ class Sheet {
     } catch (error) {
       if (fetching.signal.aborted) return;
       this.drawn = 0;
-      this.sheets.undrawn(/** @type {Error} */ (error));
+      // What may be over in a moment (no connection, too many requests) concerns this picture only.
+      const { status = 0 } = /** @type {{status?: number}} */ (error), passing = status === 0 || status === 429 || status >= 500;
+      if (!passing) return this.sheets.undrawn(/** @type {Error} */ (error));
+      this.again = setTimeout(() => this.isNear && void this.draw(), AGAIN_MS);
     }
   }
 
@@ -226,15 +268,15 @@ class Sheet {
       span.style.top = `${(100 * word.y0) / this.height}%`;
       span.style.fontSize = `calc(${high.toFixed(2)}px * var(--scale))`;
       span.style.transform = `scaleX(${((word.x1 - word.x0) / Math.max(0.1, natural)).toFixed(4)})`;
-      made.push(span, ends ? h("br") : document.createTextNode(" "));
+      // Chinese has no spaces between its words: what the document's text has there is copied.
+      made.push(span, ends ? h("br") : document.createTextNode(next.start === word.end ? "" : " "));
     });
     this.text.replaceChildren(...made);
   }
 
-  /** @param {Highlight|null} [now] the one that is being looked at */
-  drawMarks(now) {
-    const { cited, found } = this.sheets.marks;
-    const boxes = [...cited, ...found].flatMap((mark) => mark.boxes.filter((box) => box.page === this.page.number).map((box) => ({ box, mark })));
+  /** The boxes of this page; one of them may be the one that is being looked at. */
+  drawMarks() {
+    const boxes = this.sheets.boxes.get(this.page.number) ?? [], now = this.sheets.now;
     if (!boxes.length && !this.layer.childElementCount) return;
     this.layer.replaceChildren(...boxes.map(({ box, mark }) => {
       const drawn = h("i", { class: `page-box ${mark.kind}${now && now.start === mark.start && now.kind === mark.kind ? " now" : ""}` });
@@ -252,6 +294,7 @@ class Sheet {
 
   /** What is far from the screen takes no memory. */
   forget() {
+    clearTimeout(this.again);
     this.fetching?.abort();
     this.fetching = null;
     this.free();

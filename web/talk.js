@@ -1,8 +1,8 @@
 // The talk: one conversation, its questions and answers, and where the next question is written.
-import { ask, get, send } from "./api.js";
+import { ask, chosenCollection, get, send } from "./api.js";
 import { emit, on } from "./bus.js";
-import { fill, h, icon, iconButton, name, say, sayRefusal } from "./dom.js";
-import { add } from "./i18n.js";
+import { clip, fill, h, icon, iconButton, name, say, sayRefusal } from "./dom.js";
+import { add, composes } from "./i18n.js";
 import { AnswerView, QuestionView } from "./message.js";
 import { SearchView } from "./search.js";
 import { openSettings } from "./settings.js";
@@ -14,18 +14,21 @@ add({
     "talk.question": "Your question", "talk.ask_hint": "Ask your documents …", "talk.search_hint": "Try a search: passages, with every ranker's rank …", "talk.send": "Ask", "talk.stop": "Stop",
     "talk.mode": "What the question does", "talk.ask": "Ask", "talk.search": "Search only", "talk.start": "What do you want to know?", "talk.start_more": "Every answer is made of your documents, and every claim leads to its page.",
     "talk.empty": "There are no documents yet. Drop files or folders anywhere in this window, or choose them in the library.", "talk.suggested": "To begin with",
-    "talk.scope": "Only in {n} {n|document|documents}", "talk.scope_all": "Ask all documents again", "talk.log": "Conversation", "talk.done": "The answer is complete, with {n} {n|source|sources}.", "talk.refused": "The answer is not in your documents.", "talk.begun": "The answer is being written.",
+    "talk.scope": "Only in {n} {n|document|documents}", "talk.scope_all": "Ask all documents again", "talk.log": "Conversation", "talk.done": "The answer is complete, with {n} {n|source|sources}.", "talk.refused": "The answer is not in your documents.", "talk.begun": "The answer is being written.", "talk.quotes": "Answers are quotes, word for word.", "talk.add_llama": "Add a Llama for answers in its own words …",
   },
   zh: {
     "talk.new": "新对话", "talk.list": "对话列表", "talk.untitled": "新对话", "talk.settings": "回答方式",
     "talk.question": "您的问题", "talk.ask_hint": "向您的文档提问……", "talk.search_hint": "试试检索：查看段落及各排序器的名次……", "talk.send": "提问", "talk.stop": "停止",
     "talk.mode": "提问方式", "talk.ask": "提问", "talk.search": "仅检索", "talk.start": "您想了解什么？", "talk.start_more": "回答全部来自您的文档，每个论断都能追溯到所在页面。",
     "talk.empty": "还没有文档。把文件或文件夹拖到窗口的任意位置，或在文档库中选择。", "talk.suggested": "可以先问",
-    "talk.scope": "仅在 {n} 个文档中", "talk.scope_all": "恢复对全部文档提问", "talk.log": "对话内容", "talk.done": "回答完成，共 {n} 个来源。", "talk.refused": "您的文档中没有答案。", "talk.begun": "正在撰写回答。",
+    "talk.scope": "仅在 {n} 个文档中", "talk.scope_all": "恢复对全部文档提问", "talk.log": "对话内容", "talk.done": "回答完成，共 {n} 个来源。", "talk.refused": "您的文档中没有答案。", "talk.begun": "正在撰写回答。", "talk.quotes": "目前的回答是原文引用，逐字摘录。", "talk.add_llama": "添加 Llama，用它自己的话作答……",
   },
 });
 
 /** @typedef {import("./types.js").Talk} Talk */
+
+const SETTLE_MS = 100;
+const SETTLE_LOOKS = 20;
 
 /** The place of the talk. */
 class TalkPlace {
@@ -39,13 +42,16 @@ class TalkPlace {
     this.asking = null;
     /** @type {string[]} */
     this.scope = [];
+    /** @type {AnswerView|null} an answer that was stopped, and that the server may be keeping just now */
+    this.stopped = null;
+    this.quotes = h("p", { class: "small muted talk-quotes", hidden: true }, h("span", { t: "talk.quotes" }), " ", h("button", { type: "button", class: "link", t: "talk.add_llama", onclick: () => emit("model:open") }));
     this.searching = false;
     this.documents = 0;
     this.title = h("button", { type: "button", class: "talk-title", onclick: () => this.list.open() });
     this.log = h("div", { class: "talk-log", role: "log", "aria-live": "off", tabindex: "0", tLabel: "talk.log" });
     this.live = h("div", { class: "visually-hidden", "aria-live": "polite" });
     this.list = new TalkList((id) => this.open(id), (id) => this.forgotten(id));
-    this.field = h("textarea", { id: "question", rows: "1", tLabel: "talk.question", tPlaceholder: "talk.ask_hint", autocomplete: "off" });
+    this.field = h("textarea", { id: "question", rows: "1", tLabel: "talk.question", tPlaceholder: "talk.ask_hint", autocomplete: "off", enterkeyhint: "send" });
     this.button = h("button", { class: "primary talk-send", tLabel: "talk.send", tTitle: "talk.send" }, icon("send"));
     this.scopeLine = h("div", { class: "talk-scope", hidden: true });
     this.modes = h("div", { class: "talk-modes", role: "group", tLabel: "talk.mode" }, this.mode("talk.ask", false), this.mode("talk.search", true));
@@ -81,6 +87,7 @@ class TalkPlace {
   }
 
   listen() {
+    on("talk:focus", () => this.field.focus());
     on("ask", ({ question }) => this.put(question));
     on("started", () => this.fromAddress());
     on("collection", () => this.begin());
@@ -93,8 +100,7 @@ class TalkPlace {
       this.documents = documents;
       if (!this.talk && (first || documents === 0)) void this.welcome();
     });
-    // Chips and places are words too: what is on the screen is written anew in the other language.
-    on("language", () => !this.asking && (this.talk ? this.open(this.talk.id) : this.welcome()));
+    on("answerer", (/** @type {import("./types.js").Answerer} */ now) => (this.quotes.hidden = now.kind !== "quotes"));
     addEventListener("hashchange", () => this.fromAddress());
   }
 
@@ -109,6 +115,8 @@ class TalkPlace {
   /** An empty one, which is kept from its first question on. */
   begin() {
     this.asking?.abort();
+    this.asking = this.stopped = null;
+    this.setBusy(false);
     this.talk = null;
     this.wishes = {};
     if (location.hash) history.replaceState(null, "", location.pathname);
@@ -119,6 +127,8 @@ class TalkPlace {
   /** @param {string} id */
   async open(id) {
     this.asking?.abort();
+    this.asking = this.stopped = null;
+    this.setBusy(false);
     try {
       this.show(await get(`/conversations/${encodeURIComponent(id)}`));
     } catch (error) {
@@ -138,6 +148,7 @@ class TalkPlace {
       if (message.role === "user") this.addQuestion(message.text, message.id);
       else this.addAnswer().stored(message);
     }
+    this.restore();
     this.down();
   }
 
@@ -151,10 +162,12 @@ class TalkPlace {
     say(this.title, "talk.untitled");
     const start = h("div", { class: "talk-start" }, h("h2", { t: "talk.start" }), h("p", { class: "muted", t: "talk.start_more" }));
     fill(this.log, start);
+    this.restore();
     const { questions } = await get("/suggestions", { n: 4 }).catch(() => ({ questions: [] }));
     const collections = await get("/collections").catch(() => ({ data: [] }));
-    this.documents = collections.data.reduce((/** @type {number} */ sum, /** @type {{documents: number}} */ entry) => sum + entry.documents, 0);
+    this.documents = collections.data.find((/** @type {import("./types.js").CollectionEntry} */ entry) => (chosenCollection() ? entry.name === chosenCollection() : entry.default))?.documents ?? 0;
     if (!start.isConnected) return;
+    start.append(this.quotes);
     if (!this.documents) start.append(h("p", { class: "talk-none", t: "talk.empty" }));
     if (questions.length) start.append(h("h3", { t: "talk.suggested" }), h("div", { class: "talk-suggested" }, ...questions.map((/** @type {string} */ question) => h("button", { type: "button", class: "talk-suggestion", onclick: () => this.put(question) }, question))));
   }
@@ -180,10 +193,10 @@ class TalkPlace {
 
   /** @param {KeyboardEvent} event */
   typed(event) {
-    // While an input method composes, Enter takes a word of it: Chinese could not be written otherwise.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || composes(event)) return;
     event.preventDefault();
-    this.form.requestSubmit();
+    // The next question can be written while an answer comes; only the button stops it.
+    if (!this.asking) this.form.requestSubmit();
   }
 
   grow() {
@@ -194,7 +207,10 @@ class TalkPlace {
   /** @param {Event} event */
   submit(event) {
     event.preventDefault();
-    if (this.asking) return this.asking.abort();
+    if (this.asking) {
+      this.asking.abort();
+      return this.field.focus();
+    }
     const question = this.field.value.trim();
     if (!question) return this.field.focus();
     this.field.value = "";
@@ -218,7 +234,7 @@ class TalkPlace {
     const view = new SearchView(question);
     this.log.append(view.root);
     this.down();
-    await view.run({ where: this.scope, k: Number(this.settings().k) || 10 });
+    await view.run({ where: this.scope.map(exactly), k: Number(this.settings().k) || 10 });
     view.root.scrollIntoView({ block: "start" });
   }
 
@@ -231,39 +247,88 @@ class TalkPlace {
    * @param {string} question
    * @param {QuestionView} asked
    * @param {AnswerView} answer
+   * @param {string} [replaces] id of the question that this one stands for: it and all after it are forgotten
    */
-  async run(question, asked, answer) {
-    this.asking = new AbortController();
+  async run(question, asked, answer, replaces) {
+    const asking = (this.asking = new AbortController());
     this.setBusy(true);
     say(this.live, "talk.begun");
+    this.remember(question);
     try {
-      await this.kept(question);
-      const body = { question, conversation: this.talk?.id, where: this.scope, ...this.settings() };
-      for await (const { event, data } of ask(body, this.asking.signal)) {
+      await this.settled();
+      if (replaces && this.talk) await send("DELETE", `/conversations/${this.talk.id}/messages/${encodeURIComponent(replaces)}`);
+      await this.kept(question, asking.signal);
+      const body = { question, conversation: this.talk?.id, where: this.scope.map(exactly), ...this.settings() };
+      for await (const { event, data } of ask(body, asking.signal)) {
         const near = this.isDown();
-        if (event === "start") asked.id = data.question_message;
+        if (event === "start") this.started(asked, data);
         answer.take(event, data);
         if (near) this.down();
       }
+      answer.ended(new TypeError("the stream ended before the answer did"));
     } catch (error) {
-      answer.ended(this.asking.signal.aborted ? null : error);
+      answer.ended(asking.signal.aborted ? null : error);
+      if (asking.signal.aborted) this.stopped = answer;
     } finally {
-      this.asking = null;
-      this.setBusy(false);
+      if (this.asking === asking) {
+        this.asking = null;
+        this.setBusy(false);
+      }
     }
     const made = answer.answer;
-    if (made) say(this.live, made.finish_reason === "no_evidence" ? "talk.refused" : "talk.done", { n: made.citations.length });
+    if (made && answer.root.isConnected) say(this.live, made.finish_reason === "no_evidence" ? "talk.refused" : "talk.done", { n: made.citations.length });
+  }
+
+  /**
+   * @param {QuestionView} asked
+   * @param {{question_message: string|null}} data
+   */
+  started(asked, data) {
+    asked.id = data.question_message;
+    sessionStorage.removeItem("question");
+  }
+
+  /**
+   * Until the server has a question, this tab remembers it: a reload gives it back, whatever happens in between.
+   * @param {string} question
+   */
+  remember(question) {
+    sessionStorage.setItem("question", JSON.stringify({ talk: this.talk?.id ?? "", question }));
+  }
+
+  /** Put a question that never reached the server back where it was written. */
+  restore() {
+    const kept = JSON.parse(sessionStorage.getItem("question") ?? "null");
+    if (!kept || kept.talk !== (this.talk?.id ?? "") || this.asking || this.field.value) return;
+    sessionStorage.removeItem("question");
+    this.field.value = kept.question;
+    this.grow();
+  }
+
+  /** Wait until the server has kept an answer that was stopped: what is asked next comes behind it, or instead of it. */
+  async settled() {
+    const answer = this.stopped, talk = this.talk;
+    this.stopped = null;
+    for (let look = 0; answer && talk && look < SETTLE_LOOKS; look++) {
+      const { messages } = await get(`/conversations/${encodeURIComponent(talk.id)}`);
+      if (messages.some((/** @type {import("./types.js").Message} */ message) => message.id === answer.id)) return;
+      // Without a beginning there may be nothing to wait for.
+      if (!answer.id && look > 3) return;
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    }
   }
 
   /**
    * Make the conversation of a first question; without a place to keep it, it is answered all the same.
    * @param {string} question
+   * @param {AbortSignal} signal
    */
-  async kept(question) {
+  async kept(question, signal) {
     if (this.talk) return;
-    const made = await send("POST", "/conversations", { title: question.slice(0, 80), settings: this.wishes }).catch(sayRefusal);
-    if (!made) return;
+    const made = await send("POST", "/conversations", { title: clip(question, 80), settings: this.wishes }).catch(sayRefusal);
+    if (!made || signal.aborted) return;
     this.talk = { ...made, messages: [] };
+    this.remember(question);
     history.replaceState(null, "", `#c=${made.id}`);
     this.title.textContent = made.title;
     delete this.title.dataset.t;
@@ -311,8 +376,10 @@ class TalkPlace {
    */
   async again(view, text) {
     if (this.asking) return;
+    let replaces = view.id;
     try {
-      if (this.talk && view.id) await send("DELETE", `/conversations/${this.talk.id}/messages/${encodeURIComponent(view.id)}`);
+      await this.settled();
+      replaces ??= await this.keptAs(view);
     } catch (error) {
       return sayRefusal(error);
     }
@@ -320,7 +387,20 @@ class TalkPlace {
     view.root.remove();
     const asked = this.addQuestion(text, null), answer = this.addAnswer();
     this.down();
-    await this.run(text, asked, answer);
+    this.field.focus({ preventScroll: true });
+    await this.run(text, asked, answer, replaces ?? undefined);
+  }
+
+  /**
+   * The id of a question that was stopped before the server told of it.
+   * @param {QuestionView} view
+   * @returns {Promise<string|null>} null when it was not kept
+   */
+  async keptAs(view) {
+    if (!this.talk) return null;
+    const known = new Set([...this.log.children].map((root) => QuestionView.of(/** @type {HTMLElement} */ (root))?.id));
+    const { messages } = await get(`/conversations/${encodeURIComponent(this.talk.id)}`);
+    return messages.find((/** @type {import("./types.js").Message} */ message) => message.role === "user" && message.text === view.text && !known.has(message.id))?.id ?? null;
   }
 
   // -- scrolling ----------------------------------------------------------------------------------------------------
@@ -332,6 +412,14 @@ class TalkPlace {
   down() {
     this.log.scrollTop = this.log.scrollHeight;
   }
+}
+
+/**
+ * A document's name as a pattern that only it fits.
+ * @param {string} name
+ */
+function exactly(name) {
+  return name.replace(/[[*?]/g, "[$&]");
 }
 
 /** @param {HTMLElement} root */

@@ -28,7 +28,7 @@
  *   progress: JobProgress|null, error: {message: string, hint: string}|null}} Job
  * @typedef {{name: string, default: boolean, documents: number, pages: number, chunks: number, writable: boolean}} CollectionEntry
  * @typedef {{kind: string, name: string, local: boolean, flows: string[], rerankers: string[], flow: string,
- *   reranker: string, k: number, hyde: string, ready: boolean, hint: string}} Answerer
+ *   reranker: string, k: number, hyde: string, strict: boolean, ready: boolean, hint: string}} Answerer
  * @typedef {{document_id: string, document: string, page: number, start?: number, end?: number, boxes?: Box[],
  *   citations?: Citation[], index?: number, state?: CitationState, focus?: boolean}} PageRequest
  *   what the page place is asked to show: a page, and on it a span; `citations` are those that next and previous step through

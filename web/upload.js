@@ -1,6 +1,7 @@
 // Files on their way to the server. From there on they are jobs, which the server keeps: closing the window loses only
 // what has not arrived.
 import { authorization, url } from "./api.js";
+import { emit } from "./bus.js";
 
 /** @typedef {{file: File, name: string}} Chosen */
 /** @typedef {{id: number, files: Chosen[], sent: number, bytes: number, error: string, request: XMLHttpRequest|null}} Upload */
@@ -60,8 +61,11 @@ export class Uploads {
    */
   ended(upload, request) {
     upload.request = null;
-    if (request.status === 202) this.forget(upload);
-    else upload.error = reason(request);
+    if (request.status === 202) {
+      this.forget(upload);
+      emit("accepted", JSON.parse(request.responseText).job);
+    } else upload.error = reason(request);
+    if (request.status === 401) emit("key");
     this.go();
   }
 

@@ -21,8 +21,8 @@ async function main() {
     if (chunk.usage) got.usage = chunk.usage.total_tokens;
   }
 
-  const helper = client.chat.completions.stream({ model: "ragapp", messages });
-  got.helper = (await helper.finalMessage()).content;
+  const put = client.chat.completions.stream({ model: "ragapp", messages });
+  got.put_together = (await put.finalMessage()).content;
 
   const slow = await client.chat.completions.create({
     model: "ragapp", messages: [{ role: "user", content: "slow" }], stream: true,

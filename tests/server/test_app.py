@@ -122,7 +122,14 @@ def test_a_signal_ends_the_process(folder: Path, number: signal.Signals) -> None
 def test_the_description_names_every_route(real: Running) -> None:
     paths = real.http.get("/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/v1/chat/completions", "/v1/models", "/v1/models/{name}", "/v1/search", "/v1/documents", "/healthz", "/readyz",
+        "/healthz", "/metrics", "/readyz", "/v1/answerer", "/v1/answerer/download", "/v1/answerer/size", "/v1/ask",
+        "/v1/chat/completions", "/v1/collections", "/v1/conversations", "/v1/conversations/{conversation}",
+        "/v1/conversations/{conversation}/export", "/v1/conversations/{conversation}/messages/{message}",
+        "/v1/conversations/{conversation}/messages/{message}/feedback", "/v1/documents", "/v1/documents/{id}",
+        "/v1/documents/{id}/boxes", "/v1/documents/{id}/file", "/v1/documents/{id}/find", "/v1/documents/{id}/pages",
+        "/v1/documents/{id}/pages/{n}.png", "/v1/documents/{id}/pages/{n}/text", "/v1/documents/{id}/pages/{n}/words",
+        "/v1/embeddings", "/v1/events", "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/retry",
+        "/v1/models", "/v1/models/{name}", "/v1/search", "/v1/suggestions",
     }  # fmt: skip
 
 

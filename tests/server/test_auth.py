@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 from fastapi import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from ragapp.config import ServerTable
@@ -201,6 +202,13 @@ def test_a_key_revoked_by_another_process_stops_at_once_and_opens_nothing(keyed:
     assert keyed.ask("GET", "/v1/models").status_code == 200
 
 
+@pytest.mark.parametrize("given", ["Bearer", "Bearer ", "bearer  ", "Basic ", " ", "Bearer rk-", "rk-"])
+def test_no_key_is_no_key(keyed: Keyed, given: str) -> None:
+    """Where the settings have none, an empty one is not theirs."""
+    keyed.ring.add("phone")
+    assert code_of(keyed.ask("GET", "/v1/models", headers={"Authorization": given})) == (401, "invalid_api_key")
+
+
 def test_the_last_use_is_noted(keyed: Keyed) -> None:
     _, secret = keyed.ring.add("phone")
     keyed.ask("GET", "/v1/models", secret)
@@ -245,8 +253,9 @@ def test_the_window_is_open_and_nothing_else(keyed: Keyed) -> None:
     keyed.ring.add("phone")
     for path in ("/", "/web/app.js", "/web/none.js", "/healthz", "/readyz"):
         assert keyed.ask("GET", path).status_code not in (401, 403), path
-    for path in ("/web", "/webs", "/v1/models", "/openapi.json", "/metrics", "/web/../v1/models", "/healthz/"):
-        assert code_of(keyed.ask("GET", path))[0] in (401, 404), path
+    for path in ("/web", "/webs", "/webs/app.js", "/healthz/", "/%2e%2e/web/app.js"):
+        assert code_of(keyed.ask("GET", path)) == (401, "invalid_api_key"), path
+    assert keyed.ask("GET", "/web/%2e%2e/v1/models").status_code in (401, 404)
     for path in ("/v1/models", "/openapi.json", "/metrics"):
         assert code_of(keyed.ask("GET", path)) == (401, "invalid_api_key")
 
@@ -273,7 +282,7 @@ def test_the_window_is_open_and_nothing_else(keyed: Keyed) -> None:
         ("POST", "/v1/ask", {"question": "pump", "collection": "beta"}, 200),
         ("POST", "/v1/chat/completions", {"messages": SAID}, 403),
         ("POST", "/v1/chat/completions", {"messages": SAID, "collection": "beta"}, 200),
-        ("POST", "/mcp", {}, 400),
+        ("POST", "/mcp", {}, 400), ("POST", "/v1/search", {"question": 3}, 400), ("POST", "/v1/ask", {}, 400),
     ],
 )  # fmt: skip
 def test_a_key_for_one_collection_sees_no_other(
@@ -333,6 +342,19 @@ def test_a_stream_ends_when_its_key_is_revoked(keyed: Keyed, monkeypatch: pytest
     assert (answered.status_code, answered.text) == (200, "before, still, ")
 
 
+def test_a_stream_of_the_settings_key_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "LOOK_S", 0.0)
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one, ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two", "more_body": False})
+
+    with closing(Keyed(tmp_path, server__api_key="main")) as keyed:
+        client = TestClient(Guard(stream, keyed.app.state.house))
+        assert client.get("/v1/events", headers={"Authorization": "Bearer main"}).text == "one, two"
+
+
 # -- the log of changes ------------------------------------------------------------------------------------------
 
 
@@ -358,10 +380,13 @@ def test_a_change_without_a_key_is_noted_as_local(keyed: Keyed) -> None:
 
 def test_a_room_may_say_what_it_changed_and_names_in_the_path_are_left_out(keyed: Keyed) -> None:
     @keyed.app.put("/v1/things/{thing}")
-    async def put(request: Request, thing: str, say: str = "") -> None:
+    async def put(request: Request, thing: str, say: str = "", status: int = 200) -> Response:
         if say:
             changed(request, say)
+        return Response(status_code=status)
 
+    for status in (304, 307, 404, 500):  # nothing was changed
+        keyed.ask("PUT", f"/v1/things/x?status={status}")
     keyed.ask("PUT", "/v1/things/Private%20letter.pdf")
     keyed.ask("PUT", "/v1/things/9f86d081884c7d65")
     keyed.ask("PUT", "/v1/things/x?say=3%20files")

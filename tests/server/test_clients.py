@@ -38,7 +38,7 @@ def test_openai_async(playing: Running) -> None:
     assert usage.total_tokens == whole.usage.total_tokens == 5
 
 
-def test_openai_stream_helper(playing: Running) -> None:
+def test_openai_puts_a_stream_together(playing: Running) -> None:
     """It checks every frame and puts them together again."""
     flows.RELEASE.set()
     messages: Any = [{"role": "user", "content": "held"}]
@@ -130,7 +130,7 @@ def test_javascript(playing: Running) -> None:
         "pieces": ["one\u2028", "two"],
         "reason": "length",
         "usage": 5,
-        "helper": TEXT,
+        "put_together": TEXT,
         "models": playing_models(playing),
         "embeddings": [256, 256],
         "missing": [404, "model_not_found", "model"],

@@ -108,3 +108,28 @@ def test_no_seat_is_taken_and_others_are_answered_meanwhile(real: Running, monke
     assert real.gate.taken == 0
     go_on.set()
     asking.join(5)
+
+
+def test_one_request_is_computed_at_a_time(real: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several would take the cores from the answers."""
+    at_work, most = 0, 0
+    counting = threading.Lock()
+
+    def slow(self: HashingEmbedder, texts: list[str]) -> Any:
+        nonlocal at_work, most
+        with counting:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.05)
+        with counting:
+            at_work -= 1
+        return np.ones((len(texts), 256), dtype=np.float32)
+
+    monkeypatch.setattr(HashingEmbedder, "embed_documents", slow)
+    body = {"model": "ragapp", "input": "x"}
+    asking = [threading.Thread(target=lambda: real.http.post("/v1/embeddings", json=body)) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(5)
+    assert most == 1

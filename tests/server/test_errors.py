@@ -65,3 +65,8 @@ def test_what_is_not_json(real: Running, content: bytes) -> None:
     refused = real.http.post("/v1/search", content=content, headers={"Content-Type": "application/json"})
     assert refused.status_code == 400
     assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_the_servers_own_addresses_stay_in_a_hint() -> None:
+    assert ErrorTable().without_paths("GET /v1/conversations lists them.") == "GET /v1/conversations lists them."
+    assert ErrorTable().without_paths("in /srv/v1/secret/a.pdf") == "in a.pdf"

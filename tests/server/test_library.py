@@ -1,4 +1,4 @@
-"""Search and the list of documents."""
+"""Search."""
 
 from __future__ import annotations
 
@@ -37,13 +37,3 @@ def test_search_in_some_documents(real: Running, where: object, found: bool) -> 
 def test_wrong_searches(real: Running, body: object, code: str) -> None:
     refused = real.http.post("/v1/search", json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
-
-
-def test_documents(real: Running) -> None:
-    listed = real.http.get("/v1/documents").json()
-    assert listed["object"] == "list"
-    (document,) = listed["data"]
-    assert (document["document"], document["pages"], document["pages_without_text"]) == ("pump.pdf", 2, 0)
-    assert set(document) == {
-        "document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added", "pages_unread"
-    }  # fmt: skip

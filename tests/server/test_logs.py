@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragapp.keyring import AuditLog
 from ragapp.server import logs
 from ragapp.server.logs import Json, Text, written
-from tests.server.conftest import PLAY, Running, ServeWith, until
+from tests.server.conftest import PLAY, Running, ServeWith, served, until
 
 SECRET_WORDS = "zirconium pelican"
 
@@ -94,6 +97,20 @@ def test_a_client_that_left_is_said_to_have_left(lines: Lines, playing: Running)
         next(response.iter_raw())
     until(lambda: lines.of("gone"))
     assert lines.of("gone")[0]["status"] == 200
+
+
+def test_a_change_is_noted_with_the_id_of_its_request(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "library")
+    with served(tmp_path / "library") as server:
+        files = {"file": ("zirconium.txt", b"A pelican.")}
+        headers = {"X-Request-Id": "change-1"}
+        assert server.http.post("/v1/documents", files=files, headers=headers).status_code == 202
+        server.http.get("/v1/jobs", headers={"X-Request-Id": "look-1"})
+        server.http.delete("/v1/jobs/nothing", headers={"X-Request-Id": "failed-1"})
+        house = server.server.config.app.state.house  # type: ignore[union-attr]
+        (line,) = AuditLog(house.default.desk).lines()
+    assert (line.request, line.action) == ("change-1", "POST /v1/documents")
+    assert "zirconium" not in line.what
 
 
 def test_nothing_is_written_when_it_is_off(playing: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ def test_the_answerer_of_one_library_is_its_own(two: TestClient, keyed: dict[str
         return two.get("/v1/answerer", params={"collection": collection}, headers=keyed["all"]).json()
 
     assert (of("pumps")["flow"], of("fans")["flow"]) == ("linear", PLAY)
+    until(lambda: of("fans")["ready"])  # whoever looks at a library is about to ask it
     assert two.get("/v1/answerer", params={"collection": "pumps"}, headers=keyed["fans"]).status_code == 403
     refused = two.post("/v1/answerer", params={"collection": "fans"}, json={"model": ""}, headers=keyed["fans"])
     assert refused.status_code == 403  # a key that only reads

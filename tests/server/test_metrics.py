@@ -62,7 +62,9 @@ def test_seats_and_the_queue_are_what_they_are_now(serve_with: ServeWith) -> Non
     server = serve_with(answer__flow=PLAY, server__seats=1, server__queue=3)
     with server.streamed("held"), server.streamed("short"):
         held = figures(server)
-        told = [held[f"ragapp_{name}", frozenset()] for name in ("seats", "seats_taken", "queue_places", "queue_length")]
+        told = [
+            held[f"ragapp_{name}", frozenset()] for name in ("seats", "seats_taken", "queue_places", "queue_length")
+        ]
         assert told == [1, 1, 3, 1]
         assert held["ragapp_requests_open", frozenset()] == 3
         flows.RELEASE.set()

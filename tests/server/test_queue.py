@@ -104,6 +104,11 @@ class Held:
         yield END
 
 
+async def _all(relay: Relay[Event]) -> None:
+    while await relay.read() is not None:
+        pass
+
+
 def test_waiting_costs_no_thread_and_the_turn_comes_in_order() -> None:
     async def run() -> None:
         gate, scripts = Gate(1, 9), [Held() for _ in range(6)]
@@ -114,8 +119,7 @@ def test_waiting_costs_no_thread_and_the_turn_comes_in_order() -> None:
         for number, relay in enumerate(relays):
             assert not any(script.begun.is_set() for script in scripts[number + 1 :])
             scripts[number].go.set()
-            while await relay.read() is not None:
-                pass
+            await _all(relay)
             if number < 5:
                 assert await asyncio.to_thread(scripts[number + 1].begun.wait, 2)
         gate.close()
@@ -154,8 +158,7 @@ def test_nobody_waits_or_sits_for_ever(limit: str) -> None:
         late = sitting if limit == "answer_seconds" else waiting
         started = time.monotonic()
         with pytest.raises(RagappError) as caught:
-            while await late.read() is not None:
-                pass
+            await _all(late)
         assert 0.08 < time.monotonic() - started < 1
         assert caught.value.status == (504 if late is sitting else 429)
         flow.go.set()
@@ -216,9 +219,12 @@ def test_an_answer_in_one_piece_waits_too(narrow: Running) -> None:
 def test_a_client_that_hangs_up_while_it_waits_frees_its_place(narrow: Running, stream: bool) -> None:
     body: Any = {"messages": [{"role": "user", "content": "short"}], "stream": stream}
     with narrow.streamed("held"):
-        with httpx.Client(base_url=narrow.url) as http, pytest.raises(httpx.ReadTimeout):
-            with http.stream("POST", "/v1/chat/completions", json=body, timeout=0.3) as response:
-                response.read()
+        with (
+            pytest.raises(httpx.ReadTimeout),
+            httpx.Client(base_url=narrow.url) as http,
+            http.stream("POST", "/v1/chat/completions", json=body, timeout=0.3) as response,
+        ):
+            response.read()
         left = time.monotonic()
         until(lambda: narrow.gate.waiting == 0)
         assert time.monotonic() - left < 0.2

@@ -116,7 +116,7 @@ def test_only_who_may_ask_is_let_in(folder: Any) -> None:
             assert server.http.post("/mcp", json=body, headers={**ACCEPT, header: value}).status_code == 403
 
 
-def test_there_are_no_sessions_to_open_or_to_end(real: Running) -> None:
+def test_there_is_nothing_to_open_or_to_end(real: Running) -> None:
     for method in ("GET", "DELETE", "PUT"):
         assert real.http.request(method, "/mcp", headers=ACCEPT).status_code == 405
 
@@ -125,6 +125,14 @@ def test_nonsense_is_refused(real: Running) -> None:
     for content in (b"", b"{", b"[]", b'{"jsonrpc": "2.0"}', json.dumps(call("ask", {}) | {"method": 3}).encode()):
         answer = real.http.post("/mcp", content=content, headers={**ACCEPT, "Content-Type": "application/json"})
         assert 400 <= answer.status_code < 500, content
+
+
+def test_a_body_that_is_too_large_is_refused(real: Running) -> None:
+    body = json.dumps(call("ask", {"question": "x" * 2_000_000})).encode()
+    for content in (body, iter([body[:9], body[9:]])):  # with its length told, and without
+        answer = real.http.post("/mcp", content=content, headers={**ACCEPT, "Content-Type": "application/json"})
+        assert answer.status_code == 413
+        assert answer.json()["error"]["code"] == "request_too_large"
 
 
 def test_a_server_starts_without_the_library() -> None:
