@@ -45,6 +45,7 @@ from ragapp.types import Token
 
 REPLY = " ".join(f"word{number}" for number in range(200)) + " [1]."
 WORDS_PER_S = 100
+ANSWERS = "answer.threshold=0"  # every question is answered: a refusal streams nothing
 SETTLE_S = 8.0  # connections that are kept open for a next request are closed after five
 TABLE = Iterable[Sequence[object]]
 
@@ -92,7 +93,7 @@ class Server:
 @contextmanager
 def serving(library: Path, model: str, seats: int, settings: Sequence[str] = ()) -> Iterator[Server]:
     """A server with settings (``table.key=value``); stopped by SIGTERM, which must leave exit code 0."""
-    flags = [part for setting in (f"server.seats={seats}", *settings) for part in ("--set", setting)]
+    flags = [part for setting in (f"server.seats={seats}", ANSWERS, *settings) for part in ("--set", setting)]
     command = [sys.executable, "-m", "ragapp.cli", "serve", "--library", str(library), "--port", "0", "--llm", model]
     process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
     try:
@@ -334,7 +335,9 @@ async def figures(http: httpx.AsyncClient) -> dict[str, float]:
 async def overhead(library: Path, given: argparse.Namespace) -> None:
     model = f"{__spec__.name}:eager"
     rows: list[Sequence[object]] = []
-    settings = {setting.partition("=")[0].replace(".", "__"): setting.partition("=")[2] for setting in given.set}
+    settings: dict[str, Any] = {
+        setting.partition("=")[0].replace(".", "__"): setting.partition("=")[2] for setting in (ANSWERS, *given.set)
+    }
     with (
         serving(library, model, 4, given.set) as server,
         Rag.open(library, chat__model=model, create=False, **settings) as rag,

@@ -62,7 +62,7 @@ class Buckets:
         if name not in self._buckets and len(self._buckets) >= MOST_BUCKETS:
             self._forget(now)
         bucket = self._buckets.setdefault(name, Bucket(self._limit, now))
-        bucket.left = min(self._limit, bucket.left + (now - bucket.at) * self._pace / 2)
+        bucket.left = min(self._limit, bucket.left + (now - bucket.at) * self._pace)
         bucket.at = now
         granted = bucket.left >= 1
         bucket.left -= granted

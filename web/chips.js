@@ -128,7 +128,7 @@ function split(node, citations, seen) {
 function button(citation, all) {
   const open = () => openCitation(citation, all);
   const words = { marker: citation.marker, state: { t: stateWords(citation) }, place: where(citation) };
-  const made = h("button", { type: "button", class: `chip ${stateClass(citation)}`, tLabel: "cite.chip", tArgs: words, data: { marker: citation.marker }, onclick: open }, citation.marker);
+  const made = h("button", { type: "button", class: `chip ${stateClass(citation)}`, tLabel: "cite.chip", tArgs: words, data: { marker: citation.marker }, onclick: open }, citation.marker, citation.state === "verified" ? null : h("span", { class: "chip-word", t: stateWords(citation) }));
   cited.set(made, citation);
   const show = () => showCard(made, citation);
   made.addEventListener("pointerenter", show);

@@ -28,6 +28,7 @@ export class Sheets {
     this.seen = seen;
     this.undrawn = undrawn;
     this.zoom = 1;
+    this.scale = 1; // pixels for a point
     this.ending = new AbortController();
     /** @type {Record<string, Highlight[]>} */
     this.marks = { cited: [], found: [] };
@@ -66,7 +67,9 @@ export class Sheets {
   layOut() {
     this.laidOut = this.body.clientWidth;
     const width = Math.max(200, this.body.clientWidth - 24), widest = this.pages.reduce((most, page) => Math.max(most, page.width ?? A4.width), 1);
-    for (const sheet of this.sheets) sheet.setScale((this.zoom * width) / widest);
+    this.scale = (this.zoom * width) / widest;
+    // One property for all: sheets by the thousand are as wide and high as it says.
+    this.body.style.setProperty("--scale", String(this.scale));
   }
 
   /**
@@ -137,9 +140,9 @@ export class Sheets {
   async show(number, mark) {
     const sheet = this.sheets.find((one) => one.page.number === number);
     if (!sheet) return;
-    const box = mark?.boxes.find((one) => one.page === number), within = box ? box.y0 * sheet.scale - this.body.clientHeight * 0.3 : -GAP / 2;
+    const box = mark?.boxes.find((one) => one.page === number), within = box ? box.y0 * this.scale - this.body.clientHeight * 0.3 : -GAP / 2;
     this.body.scrollTop = sheet.root.offsetTop + within;
-    this.body.scrollLeft = box && this.zoom > 1 ? box.x0 * sheet.scale - 40 : 0;
+    this.body.scrollLeft = box && this.zoom > 1 ? box.x0 * this.scale - 40 : 0;
     this.drawMarks(this.boxes.keys(), mark);
     await sheet.draw();
   }
@@ -189,7 +192,6 @@ class Sheet {
   constructor(sheets, page) {
     this.sheets = sheets;
     this.page = page;
-    this.scale = 1;
     this.isNear = false;
     this.drawn = 0;
     this.hasWords = false;
@@ -200,7 +202,9 @@ class Sheet {
     this.image = h("img", { class: "page-image", alt: "", draggable: "false" });
     this.text = h("div", { class: "page-text" });
     this.layer = h("div", { class: "page-marks" });
-    this.root = h("div", { class: "page-sheet", role: "group", tLabel: "page.sheet", tArgs: { n: page.label || page.number }, data: { page: page.number } }, this.image, this.layer, this.text);
+    this.root = h("div", { class: "page-sheet", role: "group", tLabel: "page.sheet", tArgs: { n: page.label || String(page.number) }, data: { page: page.number } });
+    this.root.style.setProperty("--points-wide", String(this.width));
+    this.root.style.setProperty("--points-high", String(this.height));
   }
 
   get width() {
@@ -211,24 +215,20 @@ class Sheet {
     return this.page.height ?? A4.height;
   }
 
-  /** @param {number} scale pixels for a point */
-  setScale(scale) {
-    this.scale = scale;
-    this.root.style.width = `${this.width * scale}px`;
-    this.root.style.height = `${this.height * scale}px`;
-    this.root.style.setProperty("--scale", String(scale));
-  }
-
   /** @param {boolean} is */
   near(is) {
     this.isNear = is;
     if (is) void this.draw();
-    else this.forget();
+    else {
+      this.forget();
+      this.root.replaceChildren();
+    }
   }
 
   /** Draw the picture in the width that the screen shows, and the words over it. */
   async draw() {
-    const wanted = Math.min(WIDEST, Math.ceil((this.width * this.scale * devicePixelRatio) / STEP) * STEP);
+    const wanted = Math.min(WIDEST, Math.ceil((this.width * this.sheets.scale * devicePixelRatio) / STEP) * STEP);
+    if (!this.root.childElementCount) this.root.append(this.image, this.layer, this.text);
     this.drawMarks();
     if (wanted === this.drawn) return;
     this.drawn = wanted;
@@ -263,13 +263,14 @@ class Sheet {
     words.forEach((word, index) => {
       const next = words[index + 1], ends = !next || next.y0 > word.y1 || next.x1 < word.x0;
       const high = Math.max(1, word.y1 - word.y0), natural = pen ? (pen.measureText(word.text).width / 100) * high : word.x1 - word.x0;
-      const span = h("span", {}, word.text);
+      // Chinese has no spaces between its words: what the document's text has there is copied.
+      const span = h("span", {}, word.text + (ends || next.start === word.end ? "" : " "));
       span.style.left = `${(100 * word.x0) / this.width}%`;
       span.style.top = `${(100 * word.y0) / this.height}%`;
       span.style.fontSize = `calc(${high.toFixed(2)}px * var(--scale))`;
       span.style.transform = `scaleX(${((word.x1 - word.x0) / Math.max(0.1, natural)).toFixed(4)})`;
-      // Chinese has no spaces between its words: what the document's text has there is copied.
-      made.push(span, ends ? h("br") : document.createTextNode(next.start === word.end ? "" : " "));
+      made.push(span);
+      if (ends) made.push(h("br"));
     });
     this.text.replaceChildren(...made);
   }
