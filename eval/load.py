@@ -139,15 +139,15 @@ async def client(server: Server, connections: int = 1000) -> AsyncIterator[httpx
         yield http
 
 
-async def questions(http: httpx.AsyncClient) -> list[str]:
-    """Questions that the library can say something about: spans of its own passages."""
+async def questions(http: httpx.AsyncClient) -> tuple[list[str], list[str]]:
+    """Questions to be asked, and texts to be searched: spans of the library's own passages."""
     suggested = (await http.get("/v1/suggestions", params={"n": 8})).json()["questions"] or ["What is this about?"]
     found: list[str] = []
     for question in suggested:
         for passage in (await http.post("/v1/search", json={"question": question})).json()["passages"]:
             words = passage["text"].split()
             found += [" ".join(words[at : at + 9]) for at in range(0, len(words) - 9, 9)]
-    return [text for text in found if any(c.isalpha() for c in text)]
+    return suggested, [text for text in found if any(c.isalpha() for c in text)]
 
 
 async def search(http: httpx.AsyncClient, question: str, tally: Tally) -> None:
@@ -187,6 +187,7 @@ class Load:
     http: httpx.AsyncClient
     server: Server
     asked: Sequence[str]
+    sought: Sequence[str]
     think_s: float
     end: float
     searches: Tally = field(default_factory=Tally)
@@ -211,7 +212,7 @@ class Load:
         while self._goes_on():
             await asyncio.sleep(min(random.expovariate(1 / self.think_s), max(0.0, self.end - time.monotonic())))
             if self._goes_on():
-                await search(self.http, random.choice(self.asked), self.searches)
+                await search(self.http, random.choice(self.sought), self.searches)
 
     async def _reader(self) -> None:
         while self._goes_on():
@@ -226,7 +227,7 @@ class Load:
     def _text(self, number: int) -> bytes:
         """A document of some hundred chunks, like none before it."""
         dice = random.Random(number)
-        return ". ".join(f"{dice.choice(self.asked)} {dice.random()}" for _ in range(2000)).encode()
+        return ". ".join(f"{dice.choice(self.sought)} {dice.random()}" for _ in range(2000)).encode()
 
     async def _looker(self) -> None:
         while self._goes_on():
@@ -248,11 +249,11 @@ async def ingest(http: httpx.AsyncClient, name: str, text: bytes) -> str:
 
 async def loaded(server: Server, given: argparse.Namespace) -> None:
     async with client(server) as http:
-        asked = await questions(http)
+        asked, sought = await questions(http)
         idle = Tally()
-        for question in random.choices(asked, k=100):
+        for question in random.choices(sought, k=100):
             await search(http, question, idle)
-        load = Load(http, server, asked, given.think, time.monotonic() + given.seconds)
+        load = Load(http, server, asked, sought, given.think, time.monotonic() + given.seconds)
         await load.run(given.clients, given.streams)
         await asyncio.sleep(1)
         held = await figures(http)
@@ -280,7 +281,7 @@ HELD = ("ragapp_seats_taken", "ragapp_queue_length", "ragapp_listeners", "ragapp
 
 async def leaving(server: Server, given: argparse.Namespace) -> None:
     async with client(server) as http:
-        asked = await questions(http)
+        asked, _ = await questions(http)
         # Threads and connections of the library that are made once and kept are made before it is looked.
         warm = Tally()
         await asyncio.gather(*(ask(http, random.choice(asked), warm) for _ in range(16)))
@@ -343,7 +344,7 @@ async def overhead(library: Path, given: argparse.Namespace) -> None:
         Rag.open(library, chat__model=model, create=False, **settings) as rag,
     ):
         async with client(server) as http:
-            asked = random.choices(await questions(http), k=given.rounds)
+            asked = random.choices((await questions(http))[0], k=given.rounds)
             rag.warm()
             pairs = [(_within(rag, question), await _over_http(http, question)) for question in asked]
         inside, outside = ([pair[side] * 1000 for pair in pairs[5:]] for side in (0, 1))

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragapp import restore, salvage, schema
+from ragapp.descriptors import reading
 from ragapp.errors import LibraryError, LibraryNewer
 from ragapp.rows import is_whole
 from ragapp.schema import APPLICATION_ID, FILE_NAME, FORMAT
@@ -126,7 +127,7 @@ def can_be_opened(folder: Path) -> bool:
 
 
 def _sqlite_faults(db: sqlite3.Connection, path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
+    with reading(path) as file:
         journal = file.read(20)[18:]
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -151,7 +152,7 @@ def log_faults(folder: Path) -> Iterator[str]:
     log = folder / f"{FILE_NAME}-wal"
     if not log.is_file() or not log.stat().st_size:
         return
-    with log.open("rb") as file:
+    with reading(log) as file:
         if not salvage.is_log(file.read(32)):
             yield f"The write-ahead log {log} is damaged, and with it perhaps what was written last."
 

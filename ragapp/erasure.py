@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragapp.catalog import Catalog, Entry
+from ragapp.descriptors import reading
 from ragapp.desk import DESK
 from ragapp.errors import LibraryError
 from ragapp.originals import FILES
@@ -209,7 +210,7 @@ class Needles:
         found: set[bytes] = set()
         rest = b""
         try:
-            with path.open("rb") as file:
+            with reading(path) as file:
                 while block := file.read(8 * SLICE):
                     # What lies across the border of two blocks lies in the end of the one and the next.
                     body = rest + block

@@ -28,6 +28,7 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 GRAPH_VERSION = 1  # raise it when build() changes, so that an older file in the cache is not used
 LAYERS, HEADS, WIDTH = 6, 12, 384
+SHAPES = 64  # sizes of batches that OpenVINO keeps programs for; it would keep thousands, a third of a megabyte each
 MAX_TOKENS = 256  # what the model was trained to read, with its two special tokens
 
 
@@ -73,6 +74,8 @@ def import_openvino() -> Any:
     hidden = "openvino_telemetry" not in sys.modules
     if hidden:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # Read when it is loaded; without both limits a process that embeds for hours grows by hundreds of megabytes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(SHAPES))
     try:
         import openvino
     finally:
@@ -93,7 +96,8 @@ def compile_model(precision: str | None = None) -> Any:
         precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     try:
         model = core.read_model(_cached_graph())
-        return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"})
+        settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        return core.compile_model(model, "CPU", {**settings, "CPU_RUNTIME_CACHE_CAPACITY": SHAPES})
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO cannot run the built-in model: {str(error).splitlines()[0]}",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ragapp.descriptors import reading
 from ragapp.rows import COLUMNS, PARTS, page_of, row_crc, seal, with_crc
 
 FILE_NAME = "library.sqlite"
@@ -221,7 +222,7 @@ def tally(db: sqlite3.Connection) -> tuple[int, int, int]:
 def is_wal(path: Path) -> bool:
     """Whether a file is an SQLite database with a write-ahead log: bytes 18 and 19 of its header are 2."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             return file.read(20)[18:] == b"\2\2"
     except OSError:
         return False

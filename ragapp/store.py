@@ -10,6 +10,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ragapp import schema
+from ragapp import descriptors, schema
 from ragapp.errors import LibraryError, LibraryLocked, LibraryNewer, NotFound
 from ragapp.rows import Changes, Generation, is_whole, with_crc
 from ragapp.schema import APPLICATION_ID, FILE_NAME, FORMAT, PAGE_BYTES, atomic, insert, set_meta
@@ -61,6 +62,8 @@ class Store:
                     f"There is no library in {folder}.", "`ragapp ingest PATH` makes one; --library DIR names another."
                 )
             self._make_folder()
+        # Taken back by close, or when nobody has this object any more.
+        self._let_go = weakref.finalize(self, descriptors.release, descriptors.hold(self.path))
         self._writer = threading.RLock()
         self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
         self._migrate()
@@ -259,6 +262,7 @@ class Store:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+        self._let_go()
 
     def copy_to(self, target: Path) -> tuple[int, int, int]:
         """Write one state of the library to a new file, however much others write meanwhile; the counts of its
@@ -391,7 +395,7 @@ def check_head(path: Path) -> None:
     last and could still be saved.
     """
     try:
-        with path.open("rb") as file:
+        with descriptors.reading(path) as file:
             head = file.read(len(SQLITE_HEAD))
     except FileNotFoundError:
         return

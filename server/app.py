@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 
 import ragapp
 from ragapp.config import ServerTable
+from ragapp.embedders import BuiltinEmbedder
 from ragapp.errors import ConfigError
 from ragapp.rag import Rag
 from ragapp.server import (
@@ -52,6 +53,8 @@ from ragapp.server.readiness import Readiness, Warmth
 from ragapp.server.schemas import ErrorResponse, Health
 from ragapp.server.tls import tls_options
 
+BATCH_TOKENS = 512  # that the embedder takes at a time
+KEEP_ALIVE_S = 65  # longer than clients and proxies keep a connection, so that they end it, and not in mid-request
 WORKERS = 16  # threads for blocking work that has none of its own
 GRACE_S = 3  # for answers that are stopped by a shutdown: a model ends within a token
 
@@ -84,6 +87,8 @@ def create_app(rag: Rag, *others: Rag) -> FastAPI:
     libraries stay the caller's to close. ``app.state.gate`` holds the seats, ``app.state.house`` everything.
     """
     settings, table = rag.config.server, ErrorTable(_private(rag, *others))
+    for each in (rag, *others):
+        _share_embedder(each)
     house = House((rag, *others), table)
     gate, warmth, metrics = house.gate, Warmth(house), Metrics(house)
     endpoint = tracing.endpoint_of(settings)
@@ -154,6 +159,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 ws="none",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=math.ceil(self._grace) + GRACE_S,
                 **options,
             )
@@ -242,6 +248,16 @@ def _unavailable(host: str, port: int, error: OSError) -> ConfigError:
             "Give another --port (0 takes a free one), or stop the other program.",
         )
     return ConfigError(f"The server cannot listen on {host}, port {port}: {error.strerror}.", "Give another --port.")
+
+
+def _share_embedder(rag: Rag) -> None:
+    """Let the built-in embedder take less at a time than an ingest alone would, unless the settings say how much.
+
+    A search waits for what the embedder is at: with batches of 2,048 tokens ten times as long at its worst, while an
+    ingest is no faster.
+    """
+    if isinstance(rag.embedder, BuiltinEmbedder) and "embedder.batch_tokens" not in rag.config.sources:
+        rag.embedder.batch_tokens = min(rag.embedder.batch_tokens, BATCH_TOKENS)
 
 
 def _private(*rags: Rag) -> list[str]:

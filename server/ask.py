@@ -7,7 +7,7 @@ before the first event has a status of its own, a later one is the event ``error
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ from ragapp.server.house import Collection, House
 from ragapp.server.schemas import Finite, MaxTokens, Seed
 from ragapp.server.sse import EVENT, EventStream, complete, frame
 from ragapp.server.telling import Teller, Told
-from ragapp.talks import new_id
+from ragapp.talks import Message, new_id
 from ragapp.types import Answer, Asked, Done, Query, Turn
 
 REMEMBERED = 100  # messages of a conversation that a question is asked with; the flow takes what fits
@@ -63,6 +63,9 @@ class AskRequest(BaseModel):
     history: Annotated[list[Said], Field(max_length=1000)] | None = None
     conversation: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="id of a conversation: its messages are the history, and question and answer are kept in it"
+    )
+    replaces: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="id of a message of the conversation: it and all after it are forgotten for this question"
     )
     collection: Annotated[str, Field(max_length=200)] | None = None
     flow: Annotated[str, Field(max_length=200)] | None = None
@@ -129,6 +132,8 @@ def routes(house: House) -> APIRouter:
         house.allow(request, collection.name)
         if body.conversation is not None and body.history:
             raise ConfigError("A conversation has a history of its own.", "Send either history or conversation.")
+        if body.replaces is not None and body.conversation is None:
+            raise ConfigError("Only a message of a conversation can be replaced.", "Send its conversation too.")
         flow = _flow(body.flow, flows[collection.name], collection.rag)
         answering = Answering(house, collection, body, flow, owner_of(request))
         return EventStream(answering.told, house.gate, Events(), house.table)
@@ -201,10 +206,13 @@ class Answering:
         return Asked(asked.k, named_reranker(rag, asked.reranker), asked.hyde, asked.strict)
 
     def _history(self) -> tuple[Turn, ...]:
-        """What was said before. Raises NotFound for a conversation that is not there, or somebody else's."""
+        """What was said before. Raises NotFound for a conversation that is not there, or somebody else's, and for a
+        message that is to be replaced and is not in it."""
         if self._asked.conversation is None:
             return tuple(Turn(turn.role, turn.content) for turn in self._asked.history or () if turn.content)
         kept = self._collection.talks.messages(self._asked.conversation, owner=self._owner)
+        if self._asked.replaces is not None:
+            kept = kept[: _place(kept, self._asked.replaces)]
         return tuple(Turn(message.role, message.text) for message in kept[-REMEMBERED:] if message.text)
 
     def _keep_question(self) -> str | None:
@@ -212,6 +220,9 @@ class Answering:
         if self._asked.conversation is None:
             return None
         talks = self._collection.talks
+        if self._asked.replaces is not None:
+            # Not before now: of a question that could not be asked, what it stands for is still there.
+            talks.truncate(self._asked.conversation, self._asked.replaces, owner=self._owner)
         return talks.append(self._asked.conversation, "user", self._asked.question, owner=self._owner).id
 
     def _keep_answer(self, teller: Teller, answer: Answer) -> None:
@@ -221,6 +232,14 @@ class Answering:
                 self._collection.talks.append(
                     self._asked.conversation, "assistant", answer.text, told, owner=self._owner, message=self._message
                 )
+
+
+def _place(messages: Sequence[Message], wanted: str) -> int:
+    """How many messages are before the one with this id. Raises NotFound."""
+    for place, message in enumerate(messages):
+        if message.id == wanted:
+            return place
+    raise NotFound("The conversation has no such message.", "GET /v1/conversations/{id} lists them.")
 
 
 def _whole(text: str) -> str:

@@ -7,7 +7,6 @@ Who finds no free seat waits in the queue, in order, and is told the place; when
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 50  # answers whose time says how long the next one will take
 LONGEST_RETRY_S = 600
-SEARCHERS = min(4, max(2, os.cpu_count() or 1))  # more would only take the cores from each other
+SEARCHERS = 8  # most of their time they wait for the embedder, which an ingest shares with them
 SEARCHES_WAITING = 100
 
 

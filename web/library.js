@@ -128,7 +128,7 @@ class LibraryPlace {
       h("span", { class: "lib-name" }, plain(name)), h("span", { class: "tiny muted lib-line" }, h("span", { t: "lib.pages", tArgs: { n: entry.pages } }), entry.title && entry.title !== name ? ` · ${plain(entry.title)}` : ""));
     const more = iconButton("more", "lib.more", () => this.tell(entry), { tabindex: -1, "aria-expanded": String(this.told === entry.id), tArgs: { name }, data: { about: entry.id } });
     const unread = entry.pages_unread.length ? h("span", { class: "pill warn", t: "lib.unread_pill", tArgs: { n: entry.pages_unread.length } }) : null;
-    return h("li", { class: "lib-item" }, h("div", { class: "lib-row" }, chosen, open, unread, more), this.told === entry.id && this.about(entry));
+    return h("li", { class: "lib-item" }, h("div", { class: "lib-row" }, h("label", { class: "lib-pick" }, chosen), open, unread, more), this.told === entry.id && this.about(entry));
   }
 
   /** @param {LibraryDocument} entry */

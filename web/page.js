@@ -15,11 +15,11 @@ import { Texts } from "./texts.js";
 add({
   en: {
     "page.title": "Document", "page.number": "Page", "page.of": "of {n}", "page.before": "Page before", "page.next": "Next page", "page.in": "Larger", "page.out": "Smaller", "page.find": "Find in this document", "page.found": "{at} of {n}", "page.none": "not found", "page.empty": "", "page.find_next": "Next match", "page.find_end": "End the search", "page.find_before": "Match before",
-    "page.thumbs": "All pages, small", "page.original": "Open the original file", "page.cite": "Source {at} of {n}", "page.cite_next": "Next source", "page.cite_before": "Source before", "page.sheet": "Page {n}", "page.thumb": "Go to page {n}", "page.no_boxes": "The cited words could not be placed on this page, so nothing is marked.", "page.changed": "The page cannot be drawn: {message}", "page.loading": "The document is being opened …", "page.no_file": "The original file is not at hand or has changed, so the text that was read from it is shown.", "page.no_place": "The library has no document with this name any more.",
+    "page.thumbs": "All pages, small", "page.original": "Open the original file", "page.cite": "Source {at} of {n}", "page.cite_next": "Next source", "page.cite_before": "Source before", "page.sheet": "Page {n}", "page.thumb": "Go to page {n}", "page.not_found": "These words were not found in the document, so nothing is marked.", "page.no_boxes": "The cited words could not be placed on this page, so nothing is marked.", "page.changed": "The page cannot be drawn: {message}", "page.loading": "The document is being opened …", "page.no_file": "The original file is not at hand or has changed, so the text that was read from it is shown.", "page.no_place": "The library has no document with this name any more.",
   },
   zh: {
     "page.title": "文档", "page.number": "页码", "page.of": "/ {n}", "page.before": "上一页", "page.next": "下一页", "page.in": "放大", "page.out": "缩小", "page.find": "在本文档中查找", "page.found": "{at} / {n}", "page.none": "未找到", "page.empty": "", "page.find_next": "下一处", "page.find_end": "结束查找", "page.find_before": "上一处",
-    "page.thumbs": "缩略图", "page.original": "打开原文件", "page.cite": "来源 {at} / {n}", "page.cite_next": "下一个来源", "page.cite_before": "上一个来源", "page.sheet": "第 {n} 页", "page.thumb": "转到第 {n} 页", "page.no_boxes": "所引文字无法在此页定位，因此不作标记。", "page.changed": "无法绘制此页：{message}", "page.loading": "正在打开文档……", "page.no_file": "原文件不在或已更改，因此显示从中读取的文字。", "page.no_place": "文档库中已没有这个文档。",
+    "page.thumbs": "缩略图", "page.original": "打开原文件", "page.cite": "来源 {at} / {n}", "page.cite_next": "下一个来源", "page.cite_before": "上一个来源", "page.sheet": "第 {n} 页", "page.thumb": "转到第 {n} 页", "page.not_found": "文档中没有找到这些文字，因此不作标记。", "page.no_boxes": "所引文字无法在此页定位，因此不作标记。", "page.changed": "无法绘制此页：{message}", "page.loading": "正在打开文档……", "page.no_file": "原文件不在或已更改，因此显示从中读取的文字。", "page.no_place": "文档库中已没有这个文档。",
   },
 });
 
@@ -144,8 +144,9 @@ class PagePlace {
     const kind = (asked.state ?? "verified").replace(" ", "-");
     const marks = end > start ? [{ page: boxes[0]?.page ?? page, start, end, boxes, kind }] : [];
     // Nothing is drawn rather than a wrong box: the reader is told why.
-    if (this.view instanceof Sheets && end > start && !boxes.length) this.tell("page.no_boxes");
-    else if (this.note.dataset.t === "page.no_boxes") this.tell(null);
+    if (asked.state === "not found") this.tell("page.not_found");
+    else if (this.view instanceof Sheets && end > start && !boxes.length) this.tell("page.no_boxes");
+    else if (["page.no_boxes", "page.not_found"].includes(this.note.dataset.t ?? "")) this.tell(null);
     this.view.mark(marks, "cited");
     await this.view.show(marks[0]?.page ?? page, marks[0] ?? null);
   }

@@ -254,11 +254,11 @@ class TalkPlace {
     this.setBusy(true);
     say(this.live, "talk.begun");
     this.remember(question);
+    asked.id = replaces ?? null; // until it has an id of its own: asked once more, it still stands for that one
     try {
       await this.settled();
-      if (replaces && this.talk) await send("DELETE", `/conversations/${this.talk.id}/messages/${encodeURIComponent(replaces)}`);
       await this.kept(question, asking.signal);
-      const body = { question, conversation: this.talk?.id, where: this.scope.map(exactly), ...this.settings() };
+      const body = { question, conversation: this.talk?.id, replaces: this.talk ? replaces : undefined, where: this.scope.map(exactly), ...this.settings() };
       for await (const { event, data } of ask(body, asking.signal)) {
         const near = this.isDown();
         if (event === "start") this.started(asked, data);
@@ -301,6 +301,8 @@ class TalkPlace {
     const kept = JSON.parse(sessionStorage.getItem("question") ?? "null");
     if (!kept || kept.talk !== (this.talk?.id ?? "") || this.asking || this.field.value) return;
     sessionStorage.removeItem("question");
+    // The server may have had it all the same, and only not told of it in time.
+    if (this.talk?.messages.filter((message) => message.role === "user").at(-1)?.text === kept.question) return;
     this.field.value = kept.question;
     this.grow();
   }

@@ -69,7 +69,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         docs / "pump.pdf", ["The pump is blue and weighs nine kilograms.", "The warranty of the pump lasts 24 months."]
     )
     write(docs / "valve.pdf", ["The valve opens at five bar of pressure.", "It is made of brass and steel."])
-    notes = "# Pump maintenance\n\nThe hose must be replaced every 18 months.\n\n## Storage in winter\n\nStore the pump dry.\n"
+    notes = (
+        "# Pump maintenance\n\nThe hose must be replaced every 18 months.\n\n## Storage in winter\n\nStore it dry.\n"
+    )
     (docs / "notes.md").write_text(notes, encoding="utf-8")
     with Rag.open(where / "library") as rag:
         assert not rag.add([docs]).failed

@@ -18,7 +18,7 @@
       const at = word.getBoundingClientRect(), x = (at.left + at.right) / 2, y = (at.top + at.bottom) / 2;
       return boxes.some((box) => box.left <= x && x <= box.right && box.top <= y && y <= box.bottom);
     };
-    return [...sheet.querySelectorAll(".page-text span")].filter(inside).map((word) => word.textContent).join(" ");
+    return [...sheet.querySelectorAll(".page-text span")].filter(inside).map((word) => word.textContent.trim()).join(" ");
   },
   // The share of dark pixels of a page's picture, under its boxes and outside them.
   ink(page) {
@@ -49,5 +49,19 @@
   // Words that were never found in a dictionary stand as their own key.
   untranslated() {
     return [...document.querySelectorAll("[data-t]")].filter((one) => one.textContent === one.dataset.t).map((one) => one.dataset.t);
+  },
+  // What is copied when all the words of a page are selected.
+  selected(page) {
+    const range = document.createRange();
+    range.selectNodeContents(document.querySelector(`.page-sheet[data-page="${page}"] .page-text`));
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    return getSelection().toString();
+  },
+  // What can be seen and touched and is less than so many pixels wide or high, marks inside a text aside.
+  small(least) {
+    const all = [...document.querySelectorAll("button:not(.chip), input, select, summary")].filter((one) => one.checkVisibility());
+    const boxes = all.map((one) => [one, (one.closest("label") ?? one).getBoundingClientRect()]).filter(([one, box]) => box.width && !one.closest(".visually-hidden"));
+    return boxes.filter(([, box]) => box.width < least || box.height < least).map(([one, box]) => `${one.className} ${one.ariaLabel ?? one.innerText}: ${box.width} × ${box.height}`);
   },
 })

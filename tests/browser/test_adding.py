@@ -52,7 +52,7 @@ def test_five_pdfs_are_dropped_and_asked(window: OpenWindow, empty: Running, tmp
 def test_a_reload_in_the_middle_of_an_ingest_loses_nothing(window: OpenWindow, empty: Running, tmp_path: Path) -> None:
     page = window(empty)
     file = tmp_path / "long.pdf"
-    write(file, [f"Page {number} speaks of bolts, seals and hoses number {number}. " * 12 for number in range(150)])
+    write(file, [f"Page {number} speaks of bolts, seals and hoses number {number}. " * 12 for number in range(70)])
     drop(page, file)
     settle(page, "document.querySelector('.job-parts')?.innerText.match(/page/)")
     page.reload()

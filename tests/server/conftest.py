@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +80,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Rag.open(where / "library", embedder__name="hashing") as rag:
         assert not rag.add([where / "docs"]).failed
     return where / "library"
+
+
+def copied(library: Path, target: Path) -> Path:
+    """A library of one's own, copied by another process: what reads the files of one that is open here, and closes
+    them, takes the process's locks on them away, and with these what others believe about them."""
+    program = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])"
+    subprocess.run([sys.executable, "-c", program, str(library), str(target)], check=True)
+    return target
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from tests import tiny_llama
 from tests.hub import Hub, serving
-from tests.server.conftest import Running, ServeWith, served, until
+from tests.server.conftest import Running, ServeWith, copied, served, until
 from tests.server.events import asked, following, named
 
 WARRANTY = "How long does the warranty of the pump last?"
@@ -24,7 +24,7 @@ WARRANTY = "How long does the warranty of the pump last?"
 @pytest.fixture
 def own(folder: Path, tmp_path: Path) -> Path:
     """A library of the test's own: what is chosen stays in its desk."""
-    return Path(shutil.copytree(folder, tmp_path / "library"))
+    return copied(folder, tmp_path / "library")
 
 
 @pytest.fixture(scope="module")

@@ -247,6 +247,22 @@ def test_the_next_question_has_the_kept_history(playing: Running) -> None:
     assert len(talks.messages(talk, owner="")) == 4
 
 
+def test_a_question_stands_for_an_earlier_one_from_when_it_can_be_asked(playing: Running) -> None:
+    talks, talk = talk_of(playing)
+    for question in ("short", "short", "short"):
+        asked(playing, question, conversation=talk)
+    before = talks.messages(talk, owner="")
+    body = {"question": "and then", "conversation": talk, "replaces": before[2].id}
+    for wrong, status in (({"question": "?"}, 400), ({"replaces": "nothing"}, 404), ({"conversation": None}, 400)):
+        assert playing.http.post("/v1/ask", json={**body, **wrong}).status_code == status
+    assert talks.messages(talk, owner="") == before
+    got = asked(playing, "and then", conversation=talk, replaces=before[2].id)
+    told = json.loads(named(got, "token")[0]["text"])
+    assert [turn["text"] for turn in told["history"]] == [before[0].text, before[1].text]
+    assert [message.text for message in talks.messages(talk, owner="")][:3] == ["short", before[1].text, "and then"]
+    assert len(talks.messages(talk, owner="")) == 4
+
+
 def test_the_question_is_kept_before_the_answer_begins(playing: Running) -> None:
     talks, talk = talk_of(playing)
     asking = threading.Thread(target=lambda: asked(playing, "held", conversation=talk))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from ragapp.keyring import AuditLog
 from ragapp.server import logs
 from ragapp.server.logs import Json, Text, written
-from tests.server.conftest import PLAY, Running, ServeWith, served, until
+from tests.server.conftest import PLAY, Running, ServeWith, copied, served, until
 
 SECRET_WORDS = "zirconium pelican"
 
@@ -100,7 +99,7 @@ def test_a_client_that_left_is_said_to_have_left(lines: Lines, playing: Running)
 
 
 def test_a_change_is_noted_with_the_id_of_its_request(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "library")
+    copied(folder, tmp_path / "library")
     with served(tmp_path / "library") as server:
         files = {"file": ("zirconium.txt", b"A pelican.")}
         headers = {"X-Request-Id": "change-1"}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server import flows
-from tests.server.conftest import PLAY, Running, ServeWith, served, until
+from tests.server.conftest import PLAY, Running, ServeWith, copied, served, until
 
 
 def figures(server: Running, **headers: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -72,7 +71,7 @@ def test_seats_and_the_queue_are_what_they_are_now(serve_with: ServeWith) -> Non
 
 
 def test_the_library_and_its_ingests_are_counted(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "library")
+    copied(folder, tmp_path / "library")
     with served(tmp_path / "library") as server:
         name = server.http.get("/v1/collections").json()["data"][0]["name"]
         assert figure(server, "ragapp_library_documents", collection=name) == 1

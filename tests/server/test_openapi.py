@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ ENDLESS = {"/v1/events"}  # streams that do not end by themselves
 @pytest.fixture(scope="module")
 def app(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The app over a library of its own, with a hub that has every model and gives none."""
-    library = shutil.copytree(folder, tmp_path_factory.mktemp("described") / "library")
+    library = copied(folder, tmp_path_factory.mktemp("described") / "library")
     with (
         pytest.MonkeyPatch.context() as patch,
         Rag.open(library, embedder__name="hashing", chat__model="tests.server.flows:scripted") as rag,

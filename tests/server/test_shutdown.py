@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import httpx
 import pytest
 
 from ragapp.rag import Rag
-from tests.server.conftest import PLAY, until
+from tests.server.conftest import PLAY, copied, until
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -49,7 +48,7 @@ class Process:
 
 @pytest.fixture
 def library(folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "library"))
+    return copied(folder, tmp_path / "library")
 
 
 @pytest.fixture
