@@ -25,6 +25,7 @@ from ragapp import hub
 from ragapp.rag import Rag
 from ragapp.server.app import create_app
 from ragapp.server.description import operations
+from tests.server.conftest import copied
 
 CASES = int(os.environ.get("RAGAPP_CASES", "8"))
 LOCAL = {"Host": "127.0.0.1"}  # the guard lets nobody in who calls this machine by another name
