@@ -29,11 +29,13 @@ OpenWindow = Callable[..., "Page"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    own = [item for item in items if Path(__file__).parent in item.path.parents]
+    # Last of all: as long as Playwright runs, so does its event loop in this thread, and nobody else can have one.
+    items[:] = [item for item in items if item not in own] + own
     if CHROMIUM or REQUIRED:
         return
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="there is no chromium"))
+    for item in own:
+        item.add_marker(pytest.mark.skip(reason="there is no chromium"))
 
 
 def probe(page: Page, name: str, about: object = None) -> Any:

@@ -205,12 +205,12 @@ def test_the_tail_is_harmless_too() -> None:
 def test_long_answers_cost_no_more_by_the_word(unit: str) -> None:
     def seconds(count: int) -> float:
         blocks = Blocks()
-        started = time.perf_counter()
+        started = time.thread_time()
         for _ in range(count):
             blocks.feed(unit)
         blocks.finish()
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     seconds(100)
     small = min(seconds(500) for _ in range(2))
-    assert seconds(4000) < 40 * small + 0.2  # 8 times as long: 64 times as much where it is quadratic
+    assert min(seconds(4000) for _ in range(2)) < 40 * small + 0.2  # 8 times as long: 64 times as much where it is quadratic
