@@ -213,4 +213,5 @@ def test_long_answers_cost_no_more_by_the_word(unit: str) -> None:
 
     seconds(100)
     small = min(seconds(500) for _ in range(2))
-    assert min(seconds(4000) for _ in range(2)) < 40 * small + 0.2  # 8 times as long: 64 times as much where it is quadratic
+    # 8 times as long: 64 times as much where it is quadratic.
+    assert min(seconds(4000) for _ in range(2)) < 40 * small + 0.2
