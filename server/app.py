@@ -24,6 +24,7 @@ from ragapp.embedders import BuiltinEmbedder
 from ragapp.errors import ConfigError
 from ragapp.rag import Rag
 from ragapp.server import (
+    allocator,
     answerer,
     ask,
     chat,
@@ -101,7 +102,9 @@ def create_app(rag: Rag, *others: Rag) -> FastAPI:
         asyncio.get_running_loop().set_default_executor(workers)
         warmth.start()
         house.start()
+        tidying = asyncio.create_task(allocator.tidy())
         yield
+        tidying.cancel()
         warmth.close()
         gate.close()
         # In a thread: the answers that end need this event loop.
@@ -195,6 +198,7 @@ def serve(rag: Rag, on_ready: Callable[[str], None] | None = None, others: Seque
     ``on_ready`` is called with the address, its real port included, as soon as requests are taken. Raises ConfigError
     before anything is bound for an address that others can reach without a key, and for one that cannot be had.
     """
+    allocator.few_heaps()
     server, listener = open_server(rag, on_ready, others)
     with listener, written(rag.config.server.log), suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
