@@ -88,8 +88,8 @@ def compile_model(precision: str | None = None) -> Any:
     """The model, compiled for this CPU: inputs ``input_ids`` and ``attention_mask`` (batch, tokens), int64.
 
     Outputs: 0 the unit vector of each text (batch, 384), 1 the last hidden state (batch, tokens, 384), float32.
-    ``precision`` is "bf16" or "f32"; None takes bf16 where the CPU has it. Compiled for throughput: several requests
-    side by side, each on few cores, embed half as much again as one request on all cores.
+    ``precision`` is "bf16" or "f32"; None takes bf16 where the CPU has it. Compiled for latency: one request uses
+    all cores, so that a question is embedded as soon as can be.
     """
     core = import_openvino().Core()
     if precision is None:
