@@ -359,47 +359,6 @@ class SearchResponse(BaseModel):
     passages: list[PassageWithBoxes]
 
 
-class DocumentOut(BaseModel):
-    """``added`` is when it was ingested; ``pages_without_text`` is how many pages hold no letter or digit.
-
-    ``pages_unread`` are the numbers of the pages that hold something which could not be read.
-    """
-
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "document": "manuals/pump.pdf",
-                    "id": "9f86d081884c7d65",
-                    "title": "Pump 300",
-                    "pages": 48,
-                    "chunks": 131,
-                    "bytes": 1204112,
-                    "pages_without_text": 1,
-                    "added": "2026-01-31T12:00:00Z",
-                    "pages_unread": [17],
-                }
-            ]
-        },
-    )
-
-    document: str
-    id: str
-    title: str
-    pages: int
-    chunks: int
-    bytes: int
-    pages_without_text: int
-    added: str
-    pages_unread: list[int]
-
-
-class DocumentList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[DocumentOut]
-
-
 class ErrorBody(BaseModel):
     message: str
     type: str
