@@ -38,6 +38,8 @@ def main() -> None:
     # Whatever a library prints must not fall into the frames.
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
+    if sys.platform != "win32":
+        os.nice(5)  # nobody waits for a page as for an answer, and the embedder is to be kept busy first
     settings = json.loads(sys.argv[1])
     _limit_memory(settings["memory_mb"])
     job = _Job(out, settings)

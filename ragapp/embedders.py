@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from ragapp import minilm
 from ragapp.errors import ConfigError, ModelError
 from ragapp.ports import Embedder
+from ragapp.turns import Rank, Turns
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HFTokenizer
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 Batch = list[list[int]]  # token ids of some windows
 Output = tuple[Vectors, list[Vectors]]  # a batch's unit vectors, and each window's token states
-Forward = Callable[[Sequence[Batch], bool], Iterator[Output]]
+Forward = Callable[[Sequence[Batch], bool, Rank], Iterator[Output]]
 REMEMBERED_BYTES = 32_000_000  # of token vectors: about a hundred passages
+SLICE_TOKENS = 512  # that an ingest computes together while others wait for their turn; costs it a tenth of its speed
 SHARES = 2  # into how many parts the tokens of one answer are split at least
 HEADER_TEMPLATE = "header-1"  # changes when the line in front of a chunk is spelled in another way
 
@@ -102,7 +103,10 @@ class BuiltinEmbedder:
     # -- vectors -------------------------------------------------------------------------------------------------
 
     def embed_documents(self, texts: list[str]) -> Vectors:
-        """``(len(texts), 384)`` unit vectors."""
+        """``(len(texts), 384)`` unit vectors. Gives way to questions and answers that come meanwhile."""
+        return self._embedded(texts, Rank.INGEST)
+
+    def _embedded(self, texts: Sequence[str], rank: Rank) -> Vectors:
         owners: list[int] = []
         windows: list[list[int]] = []
         for owner, text in enumerate(texts):
@@ -111,13 +115,13 @@ class BuiltinEmbedder:
                 windows.append(window)
         rows = np.zeros((len(texts), minilm.WIDTH), dtype=np.float32)
         batches = list(_batches(windows, self.batch_tokens))
-        for batch, (vectors, _) in zip(batches, self._run(windows, batches, states=False), strict=True):
+        for batch, (vectors, _) in zip(batches, self._run(windows, batches, rank), strict=True):
             np.add.at(rows, [owners[i] for i in batch], vectors)
         return _unit(rows)
 
     def embed_query(self, text: str) -> Vectors:
         """``(384,)``, a unit vector."""
-        vector: Vectors = self.embed_documents([text])[0]
+        vector: Vectors = self._embedded([text], Rank.QUESTION)[0]
         return vector
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
@@ -148,7 +152,7 @@ class BuiltinEmbedder:
         # An answer waits for this: spread over all requests rather than packed into full batches.
         share = sum(map(len, flat)) // SHARES + minilm.MAX_TOKENS
         batches = list(_batches(flat, min(self.batch_tokens, share)))
-        for batch, (_, states) in zip(batches, self._run(flat, batches, states=True), strict=True):
+        for batch, (_, states) in zip(batches, self._run(flat, batches, Rank.ANSWER, states=True), strict=True):
             for place, state in zip(batch, states, strict=True):
                 tokens[place] = _unit(state[1:-1])
         found = iter(tokens)
@@ -157,12 +161,14 @@ class BuiltinEmbedder:
             rows.flags.writeable = False  # they are handed out more than once
         return whole
 
-    def _run(self, windows: Sequence[list[int]], batches: Sequence[list[int]], *, states: bool) -> Iterator[Output]:
+    def _run(
+        self, windows: Sequence[list[int]], batches: Sequence[list[int]], rank: Rank, *, states: bool = False
+    ) -> Iterator[Output]:
         """What the model gives for every batch of windows, in the order of the batches; token states if wanted."""
         with self._lock:
             if self._forward is None:
                 self._forward = self._load()
-        return self._forward([[windows[i] for i in batch] for batch in batches], states)
+        return self._forward([[windows[i] for i in batch] for batch in batches], states, rank)
 
     def _load(self) -> Forward:
         if self.runtime == "torch":
@@ -178,25 +184,27 @@ class BuiltinEmbedder:
 def _openvino_forward() -> Forward:
     model = minilm.compile_model()
     count = int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    idle: SimpleQueue[Any] = SimpleQueue()
-    for _ in range(count):
-        idle.put(model.create_infer_request())
-    workers = ThreadPoolExecutor(count, thread_name_prefix="ragapp-embed")
+    turns = Turns([model.create_infer_request() for _ in range(count)])
+    # A pool for each rank: what waits in the queue of a pool cannot be overtaken.
+    workers = {rank: ThreadPoolExecutor(count, thread_name_prefix=f"ragapp-embed-{rank.name.lower()}") for rank in Rank}
 
-    def one(batch: Batch, states: bool) -> Output:
-        # A question takes its turn between two batches of an ingest, as every batch takes a request anew.
-        request = idle.get()
-        try:
+    def infer(batch: Batch, states: bool, rank: Rank) -> Output:
+        with turns.taken(rank) as request:
             request.infer(list(_padded(batch)))
             hidden = request.get_output_tensor(1).data
             kept = [hidden[i, : len(window)].copy() for i, window in enumerate(batch)] if states else []
             return request.get_output_tensor(0).data.copy(), kept
-        finally:
-            idle.put(request)
 
-    def forward(batches: Sequence[Batch], states: bool) -> Iterator[Output]:
-        run = map if len(batches) == 1 else workers.map
-        return run(one, batches, repeat(states))
+    def one(batch: Batch, states: bool, rank: Rank) -> Output:
+        if rank < Rank.INGEST or not turns.is_sought(rank):
+            return infer(batch, states, rank)
+        # A batch is in order of length already, so its parts come in its own order.
+        parts = [infer([batch[i] for i in part], states, rank) for part in _batches(batch, SLICE_TOKENS)]
+        return np.concatenate([rows for rows, _ in parts]), [row for _, kept in parts for row in kept]
+
+    def forward(batches: Sequence[Batch], states: bool, rank: Rank) -> Iterator[Output]:
+        run = map if min(len(batches), count) == 1 else workers[rank].map
+        return run(one, batches, repeat(states), repeat(rank))
 
     return forward
 
@@ -215,7 +223,7 @@ def _torch_forward() -> Forward:
         kept = [hidden[i, : len(window)] for i, window in enumerate(batch)] if states else []
         return out["sentence_embedding"].float().numpy(), kept
 
-    return lambda batches, states: map(one, batches, repeat(states))
+    return lambda batches, states, rank: map(one, batches, repeat(states))
 
 
 class SentenceTransformerEmbedder:

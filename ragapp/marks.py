@@ -20,6 +20,7 @@ _NUMBERS = re.compile(
 )
 _RANGE = re.compile(r"(\d{1,3})[ \u00a0]?[-–—~～][ \u00a0]?(\d{1,3})|(\d{1,3})")
 _SPACES = " \t\u00a0\u3000"
+_PLAIN = re.compile(rf"[^{re.escape(_OPENING)}`\n]*[^{re.escape(_OPENING)}`\n{_SPACES}]")
 _NO_SPACE_BEFORE = frozenset(".,;:!?)]}。，、；：！？）】」』”\n")
 
 
@@ -42,6 +43,10 @@ class Marks:
         self._fenced = False  # inside ```…```
 
     def feed(self, text: str) -> list[str | int]:
+        if not (self._held or self._dropped or self._ticks) and _PLAIN.fullmatch(text):
+            # Nearly every token of a model: nothing in it needs to be looked at letter by letter.
+            settled, self._gap, self._last = self._gap + text, "", text[-1]
+            return [settled]
         return _joined(item for character in text for item in self._read(character))
 
     def end(self) -> list[str | int]:

@@ -23,9 +23,10 @@ __all__ = ["ScriptedChat"]
 class ScriptedChat(StreamedChat):
     """A double for tests: answers with ``replies`` one after the other, word by word, and keeps the ``prompts`` it saw.
 
-    ``delay_s`` is slept before every word. ``fail_at`` n raises ``error`` in place of the n-th word (from 1) of every
-    reply. ``closed`` counts the streams that were closed before their end. A token is a word, for ``window``,
-    ``count_tokens`` and usage alike. Raises ModelError when it is asked more often than it has replies.
+    A word comes every ``delay_s`` seconds, or at once where who reads has fallen behind. ``fail_at`` n raises ``error``
+    in place of the n-th word (from 1) of every reply. ``closed`` counts the streams that were closed before their end.
+    A token is a word, for ``window``, ``count_tokens`` and usage alike. Raises ModelError when it is asked more often
+    than it has replies.
     """
 
     replies: list[str]
@@ -82,8 +83,10 @@ class ScriptedChat(StreamedChat):
 
     def _said(self, words: Sequence[str], written: list[str]) -> Iterator[str]:
         """The words one after the other, each noted in ``written`` when its turn comes."""
+        due = time.monotonic()
         for number, word in enumerate(words, 1):
-            time.sleep(self.delay_s)
+            due += self.delay_s
+            time.sleep(max(0.0, due - time.monotonic()))
             if number == self.fail_at:
                 raise self.error
             written.append(word)

@@ -85,6 +85,9 @@ class Relay(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
         self._room = threading.Semaphore(AHEAD)
+        # From the flow's thread to the loop, which is woken once for all that has come until it looks.
+        self._passed: deque[T] = deque()
+        self._has_rung = False
         # What follows belongs to the event loop.
         self._events: deque[T] = deque()
         self._arrived = asyncio.Event()
@@ -128,10 +131,19 @@ class Relay(Generic[T]):
             self._events.clear()
             self._end(reason)
 
-    def _take(self, event: T) -> None:
-        if not self._ended:
-            self._events.append(event)
-            self._arrived.set()
+    def _pass(self, event: T) -> None:
+        self._passed.append(event)
+        if not self._has_rung:
+            self._has_rung = True
+            self._tell(self._take, None)
+
+    def _take(self, _: None) -> None:
+        self._has_rung = False  # before it is looked: what comes later rings again
+        while self._passed:
+            event = self._passed.popleft()
+            if not self._ended:
+                self._events.append(event)
+                self._arrived.set()
 
     def _end(self, error: Exception | None) -> None:
         if not self._ended:
@@ -186,7 +198,7 @@ class Relay(Generic[T]):
                 self._room.acquire()
                 if self._stopped.is_set():
                     return
-                self._tell(self._take, event)
+                self._pass(event)
 
     def _tell(self, what: Callable[[Any], None], about: T | Exception | int | None) -> None:
         try:
