@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ _LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "aqlm": ("aqlm", "accelerate"),
 }
 _OTHERWISE = "name the model's unquantised version, a GGUF file of it, or a server that runs it (http://…)."
+# Transformers sets torch's default numbers for the whole process while it loads: two models at once get each other's.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +331,7 @@ def load(
     check_files(files)
     check_libraries(files, quantize)
     tokenizer = load_tokenizer(model, may_go_online=may_go_online)
-    with quietly(f"The model in {files} cannot be loaded"):
+    with _ONE_AT_A_TIME, quietly(f"The model in {files} cannot be loaded"):
         import torch
 
         wished = device_of(device)

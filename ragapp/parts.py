@@ -25,6 +25,7 @@ from ragapp.steps import check_expansion
 from ragapp.stored import StoredText
 from ragapp.types import Asked, Expansion
 from ragapp.vectors import VectorIndex
+from ragapp.voices import Loan, Voice, Voices
 from ragapp.writers import ChatWriter
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ QUOTED_TOKENS = 300  # longer passages give no better quotes, and cost time
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """What flows work with; see ports.Tools. Shared by all questions but for the budget."""
+    """What flows work with; see ports.Tools. Shared by all questions but for the budget.
+
+    ``model`` names the chat model that writes; a ``loan`` keeps one that is not the library's own for one answer.
+    """
 
     k: int
     depth: int
@@ -51,6 +55,8 @@ class Toolbox:
     words: Words
     expansion: Expansion
     budget: Budget = field(default_factory=Budget)
+    model: str = ""
+    loan: Loan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,39 +73,67 @@ def toolbox(
     config: Config, catalog: Catalog, vectors: VectorIndex, lexicon: Lexicon, *, embedder: Any, chat: Any
 ) -> Toolbox:
     """The tools of a library's flows. Raises ConfigError for settings that do not go together."""
-    search, answer, library = config.search, config.answer, StoredText(catalog)
-    speech = _speech_of(config, chat) if chat is not None else None
+    search, answer = config.search, config.answer
+    voice = voice_of(config, catalog, lexicon, embedder=embedder, chat=chat)
     tools = Toolbox(
         k=answer.passages,
         depth=max(config.reranker.candidates, answer.passages),
         retriever=retriever_of(config, catalog, vectors, lexicon, embedder),
         reranker=reranker_of(config, embedder),
         judge=Evidence(embedder, lexicon, answer.threshold, answer.calibration),
-        gatherer=Joined(
-            library, min(answer.context_tokens, QUOTED_TOKENS) if chat is None else answer.context_tokens, roughly
-        ),
-        answerer=answerer_of(config, library, lexicon, embedder, speech),
-        writer=ChatWriter(speech.model, speech.prompts, speech.count, speech.window) if speech else None,
+        gatherer=voice.gatherer,
+        answerer=voice.answerer,
+        writer=voice.writer,
         words=lexicon,
         expansion=Expansion(search.hyde, search.variants, search.step_back),
+        model=config.chat.model,
     )
     check_expansion(tools)
     return tools
 
 
 class Wardrobe:
-    """Makes the tools of one question out of the shared ones; what a wish needs is made once and kept."""
+    """Makes the tools of one question out of the shared ones; what a wish needs is made once and kept.
 
-    def __init__(self, config: Config, embedder: Any) -> None:
-        self._config, self._embedder = config, embedder
+    Of chat models beside the library's own a few are kept; see voices.py. ``voice`` makes what one of them writes with.
+    """
+
+    def __init__(self, config: Config, embedder: Any, voice: Callable[[str], Voice] | None = None) -> None:
+        self._config, self._embedder, self._voice = config, embedder, voice or _no_voice
         self._making = threading.Lock()
         self._rerankers: dict[str, Reranker] = {}
+        self._models = dict.fromkeys((config.chat.model, ""))  # in the order in which they were offered
+        self._voices = Voices(self._voice)
+        self._quotes: Voice | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The chat models that a question may name, that of the settings first; "" is quotes."""
+        return tuple(self._models)
+
+    def offer(self, model: str) -> None:
+        """Let questions name a chat model."""
+        self._models.setdefault(model)
+
+    def chat_of(self, model: str) -> Any:
+        """The chat model that is kept under a name; None where none is."""
+        return self._voices.chat_of(model)
+
+    def drop(self, model: str) -> None:
+        """Keep a chat model no longer: it is the library's own now."""
+        self._voices.drop(model)
 
     def suit(self, tools: Toolbox, asked: Asked) -> Toolbox:
-        """The tools as they are wished for. Raises ConfigError for a name that is unknown and for what cannot be."""
+        """The tools as they are wished for.
+
+        Raises ConfigError for a name that is unknown and for what cannot be, ModelError for a chat model that cannot be
+        used, and Overloaded where too many others write.
+        """
         k = tools.k if asked.k is None else asked.k
         if k < 1:
             raise ConfigError(f"{k} passages cannot be cited.", "k is at least 1.")
+        if asked.model is not None and asked.model != tools.model:
+            tools = self._voiced(tools, asked.model)
         answerer = tools.answerer
         if asked.strict is not None and hasattr(answerer, "strict"):  # quotes are never anything else
             answerer = replace(answerer, strict=asked.strict)  # type: ignore[type-var]  # ChatAnswerer is a dataclass
@@ -113,6 +147,33 @@ class Wardrobe:
         )
         check_expansion(suited)
         return suited
+
+    def _voiced(self, tools: Toolbox, model: str) -> Toolbox:
+        """The tools with another chat model."""
+        # Never a name that nobody offered: who asks a question may be far away, and it would load what they name.
+        if model not in self._models:
+            raise ConfigError(f"The library offers no model {model!r}.", "Rag.offer_model lets questions name it.")
+        search = wished(self._config, Asked(model=model)).search
+        expansion = Expansion(search.hyde, search.variants, search.step_back)
+        if model:
+            loan = self._voices.lend(model)
+            voice = loan.voice
+        else:
+            loan, voice = None, self._quoting()
+        return replace(
+            tools,
+            gatherer=voice.gatherer,
+            answerer=voice.answerer,
+            writer=voice.writer,
+            expansion=expansion,
+            model=model,
+            loan=loan,
+        )
+
+    def _quoting(self) -> Voice:
+        with self._making:
+            self._quotes = self._quotes or self._voice("")
+            return self._quotes
 
     def _reranker(self, tools: Toolbox, name: str) -> Reranker:
         if name == self._config.reranker.name:
@@ -131,9 +192,18 @@ class Wardrobe:
             return self._rerankers[name]
 
 
+def _no_voice(model: str) -> Voice:
+    raise ConfigError(f"{model!r} cannot be asked for here.", "Rag.stream and Rag.ask take another model.")
+
+
 def wished(config: Config, asked: Asked) -> Config:
     """The settings under which an answer without wishes comes out as this one does with them."""
-    search, answer, reranker = config.search, config.answer, config.reranker
+    search, answer, reranker, chat = config.search, config.answer, config.reranker, config.chat
+    if asked.model is not None:
+        chat = chat.model_copy(update={"model": asked.model})
+    if asked.model == "":
+        # What is written to search with belongs to the models that the settings had in mind.
+        search = search.model_copy(update={"hyde": "auto", "variants": 0, "step_back": False})
     if asked.hyde is not None:
         search = search.model_copy(update={"hyde": asked.hyde})
     if asked.k is not None:
@@ -146,7 +216,21 @@ def wished(config: Config, asked: Asked) -> Config:
         ours = {key: getattr(reranker, key) for key in ("candidates", "seconds", "batch")}
         reranker = RerankerTable(name=asked.reranker, **ours)
         sources = {key: source for key, source in sources.items() if not key.startswith("reranker.")}
-    return config.model_copy(update={"search": search, "answer": answer, "reranker": reranker, "sources": sources})
+    return config.model_copy(
+        update={"search": search, "answer": answer, "reranker": reranker, "chat": chat, "sources": sources}
+    )
+
+
+def voice_of(config: Config, catalog: Catalog, lexicon: Lexicon, *, embedder: Any, chat: Any) -> Voice:
+    """What a chat model writes with, or, where it is None, what quotes are made with."""
+    library, most = StoredText(catalog), config.answer.context_tokens
+    speech = _speech_of(config, chat) if chat is not None else None
+    return Voice(
+        chat,
+        Joined(library, min(most, QUOTED_TOKENS) if chat is None else most, roughly),
+        answerer_of(config, library, lexicon, embedder, speech),
+        ChatWriter(speech.model, speech.prompts, speech.count, speech.window) if speech else None,
+    )
 
 
 def _speech_of(config: Config, chat: Any) -> _Speech:

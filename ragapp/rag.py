@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -49,6 +49,7 @@ from ragapp.steps import rerank, rewrite, search
 from ragapp.types import Answer, Asked, Box, Citation, Cited, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
 from ragapp.viewer import Viewer
+from ragapp.voices import Voice
 
 if TYPE_CHECKING:
     from ragapp.why import Why
@@ -80,7 +81,7 @@ class Rag:
         self.viewer = Viewer(self.catalog)
         self._tools_lock = threading.Lock()
         self._tools: Toolbox | None = None
-        self._wardrobe = Wardrobe(config, self._embedder)
+        self._wardrobe = Wardrobe(config, self._embedder, self._voice)
         self.is_warm = False  # whether everything that an answer needs is loaded
 
     @classmethod
@@ -370,7 +371,8 @@ class Rag:
         """The answer as events; closing the iterator stops the model within one token.
 
         A wrong question, flow, model or wish raises here, before the first event is asked for. ``save_trace`` names a
-        file that is to hold all of it; see trace.py. ``asked`` are wishes that go before the settings.
+        file that is to hold all of it; see trace.py. ``asked`` are wishes that go before the settings. Raises
+        Overloaded where their model would be one too many beside those that write just now.
         """
         query = self._query(question)
         name = flow or self.config.answer.flow
@@ -396,12 +398,12 @@ class Rag:
         return explain(query, document, page, catalog=self.catalog, retriever=tools.retriever, tools=tools)
 
     def _finished(self, run: Flow, tools: Toolbox, query: Query) -> Iterator[Event]:
-        """The events of a flow, its answer completed with timings, warnings and boxes."""
+        """The events of a flow, its answer completed with timings, warnings and boxes; its model is then given back."""
         started = time.perf_counter()
         timings: dict[str, float] = {}
         warnings: list[str] = []
         boxes: dict[tuple[str, int, int], Citation] = {}
-        with closing(_generator(run(tools, query))) as events:
+        with closing(tools.loan) if tools.loan else nullcontext(), closing(_generator(run(tools, query))) as events:
             for event in events:
                 if isinstance(event, Step):
                     timings[event.name] = round(timings.get(event.name, 0.0) + event.seconds, 4)
@@ -453,7 +455,8 @@ class Rag:
         """
         chat = self.config.chat.model_copy(update={"model": model})
         config = self.config.model_copy(update={"chat": chat})
-        made = parts.chat_of(config)
+        held = self._wardrobe.chat_of(model)  # loaded already, where a question has named it
+        made = parts.chat_of(config) if held is None else held
         tools = parts.toolbox(
             config, self.catalog, self._vectors, self._lexicon, embedder=self._embedder, chat=made
         )  # fmt: skip
@@ -461,6 +464,24 @@ class Rag:
         with self._tools_lock:
             self.config, self.chat, self._tools = config, made, replace(tools, reranker=reranker)
             self.is_warm = False
+        self._wardrobe.drop(model)
+        self._wardrobe.offer(model)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The chat models that a question may name (``Asked.model``), that of the settings first; "" is quotes."""
+        return self._wardrobe.models
+
+    def offer_model(self, model: str) -> None:
+        """Let questions name a chat model. It is looked at, and loaded, when one does; of those beside the library's
+        own, ``voices.BESIDE`` are kept in memory at a time."""
+        self._wardrobe.offer(model)
+
+    def _voice(self, model: str) -> Voice:
+        """What a model that a question has named writes with."""
+        config = wished(self.config, Asked(model=model))
+        made = parts.chat_of(config)
+        return parts.voice_of(config, self.catalog, self._lexicon, embedder=self._embedder, chat=made)
 
     def boxes_of(self, found: Passage | Citation) -> tuple[Box, ...]:
         """The rectangles of a passage or citation on its pages; none when the file is gone, changed or encrypted."""
@@ -510,7 +531,9 @@ class Rag:
                 part.warm()
         self._vectors.follow()
         self._lexicon.follow()
-        self.is_warm = chat is self.chat  # another one may have been chosen meanwhile
+        with self._tools_lock:
+            if chat is self.chat:  # else another one was chosen meanwhile, and may be loaded already
+                self.is_warm = True
 
     def doctor(self) -> Iterator[str]:
         """A sentence for everything that is wrong with the library; none when all is well. ``mend`` puts it right."""

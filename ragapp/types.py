@@ -247,13 +247,15 @@ class Expansion:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Wishes for one answer, None where the settings decide: how many passages may be cited (``k``), the name of a
-    reranker (never a dotted path), HyDE, and whether what no page bears out is left out.
+    reranker (never a dotted path), HyDE, whether what no page bears out is left out, and the chat model that writes:
+    one that the library offers, or "" for quotes.
     """
 
     k: int | None = None
     reranker: str | None = None
     hyde: Literal["auto", "on", "off"] | None = None
     strict: bool | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,47 +2,42 @@
 
 A choice is kept in the desk of its library, and holds until the settings name another model than they did when it was
 made. Clients may name a folder or a GGUF file of this machine, or a hub id that was downloaded before; parts of code
-and servers far away are for the settings only. Requests in flight end with the model that they began with.
+and servers far away are for the settings only. Requests in flight end with the model that they began with. Whatever was
+chosen once, a question may name from then on; see offers.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from ragapp import hub, modelfiles, models, registry
-from ragapp.desk import Desk
+from ragapp import hub, registry
 from ragapp.errors import ConfigError, ModelError, RagappError
 from ragapp.rag import Rag
-from ragapp.server.auth import is_loopback
 from ragapp.server.house import Collection, House
 from ragapp.server.job_shapes import JobAnswer
+from ragapp.server.offers import Kind, ModelOffer, Offers, is_local, is_place, kind_of
 
 log = logging.getLogger("ragapp.server")
-
-Kind = Literal["quotes", "llama", "gguf", "remote", "provider", "scripted", "part"]
 
 ONLY_QUOTES = "Answers are quotes: name a folder with a Llama on this machine, or a hub id, to have them written."
 TOLD_EVERY_S = 0.25
 LOADING = "The model is not loaded yet; the first answer waits for it."
 
-_TABLE = "CREATE TABLE IF NOT EXISTS chosen (name TEXT PRIMARY KEY, value TEXT NOT NULL, instead_of TEXT NOT NULL)"
-
 
 class AnswererState(BaseModel):
-    """Who answers. ``flows`` and ``rerankers`` are what a question may ask for; the others are what holds without.
+    """Who answers. ``flows``, ``rerankers`` and ``models`` are what a question may ask for; the others are what holds
+    without.
 
     ``local`` is whether no word of a question or document leaves this machine.
     """
@@ -56,6 +51,10 @@ class AnswererState(BaseModel):
                     "local": True,
                     "flows": ["linear", "conditional", "branching", "looping"],
                     "rerankers": ["keep", "late"],
+                    "models": [
+                        {"model": "", "name": "quotes", "kind": "quotes", "local": True},
+                        {"model": "llama-3.2-1b", "name": "llama-3.2-1b", "kind": "llama", "local": True},
+                    ],
                     "flow": "linear",
                     "reranker": "keep",
                     "k": 8,
@@ -73,6 +72,7 @@ class AnswererState(BaseModel):
     local: bool
     flows: list[str]
     rerankers: list[str]
+    models: list[ModelOffer]
     flow: str
     reranker: str
     k: int
@@ -83,7 +83,8 @@ class AnswererState(BaseModel):
 
 
 class Choice(BaseModel):
-    """The model that is to answer: a folder or GGUF file of this machine, or a hub id; empty for quotes only."""
+    """The model that is to answer: a folder or GGUF file of this machine, a hub id, or a name that is listed; empty for
+    quotes only."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "models/llama-3.2-1b-instruct"}, {"model": ""}]}
@@ -124,12 +125,13 @@ def routes(house: House) -> APIRouter:
 
     @router.get("", summary="Show who answers")
     async def state(collection: In = None) -> AnswererState:
-        """The model that answers, whether it is ready, and what a question may ask for."""
+        """The model that answers, whether it is ready, and what a question may ask for, other models among it."""
         return await asyncio.to_thread(shelf.state, house.at(collection))
 
     @router.post("", summary="Choose who answers")
     async def choose(body: Choice, collection: In = None) -> AnswererState:
-        """Let another model answer from the next question on; the choice is kept over restarts."""
+        """Let another model answer from the next question on; the choice is kept over restarts. Questions may name the
+        model from then on, also when another one is chosen."""
         return await asyncio.to_thread(shelf.choose, house.at(collection), body.model)
 
     @router.get("/size", summary="Ask the hub how large a model is")
@@ -157,22 +159,23 @@ class Answerers:
         self._changing = threading.Lock()
         self._wrong: dict[str, RagappError] = {}  # by collection: why the model that should answer does not
         self._warming: dict[str, object] = {}  # by collection: the model that was last begun to be loaded
-        self._configured = {name: each.rag.config.chat.model for name, each in house.collections.items()}
+        self._offers = {name: Offers(each) for name, each in house.collections.items()}
         for collection in house.collections.values():
             self._restore(collection)
 
     def state(self, collection: Collection) -> AnswererState:
         """Who answers. A model that is not loaded begins to be: whoever wants to know is about to ask."""
-        rag = collection.rag
+        rag, offers = collection.rag, self._offers[collection.name]
         self._begin_to_warm(collection)
         config = rag.config
-        kind = kind_of(rag)
+        kind = kind_of(rag, config.chat.model)
         return AnswererState(
             kind=kind,
-            name=answerer_name(rag),
-            local=_is_local(kind, config.chat.model),
+            name=offers.name_of(config.chat.model),
+            local=is_local(kind, config.chat.model),
             flows=list(dict.fromkeys([config.answer.flow, *rag.flows()])),
             rerankers=list(dict.fromkeys([_reranker_name(rag), *registry.names("reranker")])),
+            models=offers.listed(),
             flow=config.answer.flow,
             reranker=_reranker_name(rag),
             k=config.answer.passages,
@@ -184,13 +187,14 @@ class Answerers:
 
     def choose(self, collection: Collection, model: str) -> AnswererState:
         """Let another model answer. Raises ConfigError for one that cannot be used."""
-        model = model.strip()
+        offers = self._offers[collection.name]
         with self._changing:
+            model = offers.written(model.strip())
             try:
-                _use(collection.rag, model)
+                collection.rag.use_model(offers.actual(model))
             except ModelError as error:
                 raise ConfigError(error.message, error.hint) from error
-            Choices(collection.desk).keep(model, self._configured[collection.name])
+            offers.choose(model)
             self._wrong.pop(collection.name, None)
         return self.state(collection)
 
@@ -206,12 +210,12 @@ class Answerers:
         return collection.jobs.start("download", run)
 
     def _restore(self, collection: Collection) -> None:
-        configured = self._configured[collection.name]
-        model = Choices(collection.desk).kept(configured)
-        if model is None or model == configured:
+        offers = self._offers[collection.name]
+        model = offers.chosen()
+        if model is None or model == offers.configured:
             return
         try:
-            _use(collection.rag, model)
+            collection.rag.use_model(offers.actual(model))
         except RagappError as error:
             log.warning("The model that was chosen for %s cannot be used: %s", collection.name, error.message)
             self._wrong[collection.name] = error
@@ -275,47 +279,6 @@ class Meter:
         )
 
 
-class Choices:
-    """The model that was chosen for a library, in its desk."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        desk.make([_TABLE])
-
-    def kept(self, configured: str) -> str | None:
-        """The choice; None where there is none, or where the settings have named another model since."""
-        row = self._desk.row("SELECT value, instead_of FROM chosen WHERE name = 'model'")
-        return str(row["value"]) if row is not None and row["instead_of"] == configured else None
-
-    def keep(self, model: str, configured: str) -> None:
-        self._desk.execute("INSERT OR REPLACE INTO chosen VALUES ('model', ?, ?)", model, configured)
-
-
-def answerer_name(rag: Rag) -> str:
-    """What a client may know of who answers: never where on this machine, nor with which password, it is reached."""
-    model = rag.config.chat.model
-    if not model:
-        return "quotes"
-    if models.kind_of(model) == "server":
-        return re.sub(r"(?<=//)[^/@]*@", "", model)
-    # A hub's cache keeps a model under …/models--org--name/snapshots/commit.
-    cached = re.search(r"[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+[/\\]?$", model)
-    if cached:
-        return cached.group(1).replace("--", "/")
-    return Path(model).name if _is_place(model) else model
-
-
-def kind_of(rag: Rag) -> Kind:
-    """What kind of answerer a library has."""
-    model = rag.config.chat.model
-    if not model:
-        return "quotes"
-    kind = models.kind_of(model)
-    if kind == "part":
-        return "scripted" if type(rag.chat).__name__ == "ScriptedChat" else "part"
-    return "remote" if kind == "server" else kind
-
-
 def named_reranker(rag: Rag, name: str | None) -> str | None:
     """The name by which a library knows a reranker that a client has asked for; None stands for the usual one."""
     return None if name is None or name == _reranker_name(rag) else name
@@ -323,35 +286,4 @@ def named_reranker(rag: Rag, name: str | None) -> str | None:
 
 def _reranker_name(rag: Rag) -> str:
     name = rag.config.reranker.name
-    return Path(name).name if _is_place(name) else name
-
-
-def _is_place(name: str) -> bool:
-    return bool(re.match(r"[A-Za-z]:[\\/]|[./~\\]", name)) or Path(name).expanduser().exists()
-
-
-def _is_local(kind: Kind, model: str) -> bool:
-    if kind == "remote":
-        return is_loopback(urlsplit(model).hostname or "")
-    return kind in ("quotes", "llama", "gguf", "scripted")
-
-
-def _use(rag: Rag, model: str) -> None:
-    """Let a model answer that a client has named. Raises ConfigError and ModelError, and never asks the hub."""
-    if model:
-        kind = models.kind_of(model)
-        if kind not in ("llama", "gguf"):
-            raise ConfigError(
-                f"{model!r} cannot be chosen here.",
-                "Servers, providers and parts of your own are named in the settings ([chat] model, or --llm).",
-            )
-        if modelfiles.local_folder(model) is None:
-            model = str(_downloaded(model))
-    rag.use_model(model)
-
-
-def _downloaded(model: str) -> Path:
-    folder = modelfiles.cached(model, weights=True)
-    if folder is None:
-        raise ConfigError(f"The model {model} is not on this machine.", "Download it first, or name its folder.")
-    return folder
+    return Path(name).name if is_place(name) else name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -17,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ragapp.errors import ConfigError, NotFound, RagappError
 from ragapp.rag import Rag
-from ragapp.server.answerer import answerer_name, named_reranker
+from ragapp.server.answerer import named_reranker
 from ragapp.server.auth import owner_of
 from ragapp.server.chat import flows_of
+from ragapp.server.errors import ErrorTable
 from ragapp.server.house import Collection, House
+from ragapp.server.offers import Offers
 from ragapp.server.schemas import Finite, MaxTokens, Seed
 from ragapp.server.sse import EVENT, EventStream, complete, frame
 from ragapp.server.telling import Teller, Told
@@ -46,7 +49,7 @@ class AskRequest(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"question": "How long is the warranty?", "flow": "linear", "k": 6},
+                {"question": "How long is the warranty?", "flow": "linear", "k": 6, "model": "llama-3.2-1b"},
                 {
                     "question": "And of the pump?",
                     "history": [
@@ -72,6 +75,9 @@ class AskRequest(BaseModel):
     k: Annotated[int, Field(ge=1, le=50)] | None = Field(None, description="passages that may be cited")
     reranker: Annotated[str, Field(max_length=200)] | None = Field(None, description="a name that /v1/answerer lists")
     hyde: Literal["auto", "on", "off"] | None = None
+    model: Annotated[str, Field(max_length=1000)] | None = Field(
+        None, description='who writes: a name that /v1/answerer lists, or "" for quotes'
+    )
     strict: bool | None = Field(None, description="leave out sentences of a Llama that no cited page bears out")
     where: Annotated[list[str], Field(max_length=100)] = Field(
         default_factory=list, description="only documents whose name matches one of these (fnmatch)"
@@ -109,6 +115,7 @@ def routes(house: House) -> APIRouter:
     """``POST /v1/ask``."""
     router = APIRouter(prefix="/v1", tags=["ask"])
     flows = {name: flows_of(collection.rag) for name, collection in house.collections.items()}
+    offers = {name: Offers(collection) for name, collection in house.collections.items()}
 
     @router.post(
         "/ask",
@@ -135,7 +142,8 @@ def routes(house: House) -> APIRouter:
         if body.replaces is not None and body.conversation is None:
             raise ConfigError("Only a message of a conversation can be replaced.", "Send its conversation too.")
         flow = _flow(body.flow, flows[collection.name], collection.rag)
-        answering = Answering(house, collection, body, flow, owner_of(request))
+        place = Place(collection, offers[collection.name])
+        answering = Answering(house.table, place, body, flow, owner_of(request))
         return EventStream(answering.told, house.gate, Events(), house.table)
 
     return router
@@ -148,11 +156,20 @@ def _flow(name: str | None, flows: Mapping[str, str], rag: Rag) -> str:
     return flows[name] if name else rag.config.answer.flow
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a question is asked: a library, and the models that it may name there."""
+
+    collection: Collection
+    offers: Offers
+
+
 class Answering:
     """One answer, from the question to its last event; ``told`` is run in a thread of its own."""
 
-    def __init__(self, house: House, collection: Collection, asked: AskRequest, flow: str, owner: str) -> None:
-        self._table, self._collection, self._flow = house.table, collection, flow
+    def __init__(self, table: ErrorTable, place: Place, asked: AskRequest, flow: str, owner: str) -> None:
+        self._table, self._flow = table, flow
+        self._collection, self._offers = place.collection, place.offers
         self._asked, self._owner = asked, owner
         self._id = f"ask-{uuid.uuid4().hex}"
         self._message = new_id()  # of the answer, where it is kept
@@ -160,15 +177,17 @@ class Answering:
     def told(self) -> Iterator[Told]:
         """Everything that is told. A question that cannot be asked raises before anything is kept of it."""
         rag = self._collection.rag
-        teller = Teller(self._table)
-        events = rag.stream(self._query(), flow=self._flow, asked=self._wishes(rag))
+        wishes = self._wishes(rag)
+        events = rag.stream(self._query(), flow=self._flow, asked=wishes)
+        answerer = self._offers.name_of(rag.config.chat.model if wishes.model is None else wishes.model)
+        teller = NamedTeller(self._table, answerer)
         question = self._keep_question()
         kept, reason = False, ""
         try:
             with closing(complete(events)) as flowing:
                 # An error of the first event is to have a status: nothing may be told before it.
                 first = next(flowing)
-                yield self._start(rag, question)
+                yield self._start(answerer, question)
                 for event in chain((first,), flowing):
                     if isinstance(event, Done):
                         self._keep_answer(teller, event.answer)
@@ -183,13 +202,13 @@ class Answering:
             if not kept:
                 self._keep_answer(teller, teller.cut_off(reason))
 
-    def _start(self, rag: Rag, question: str | None) -> Told:
+    def _start(self, answerer: str, question: str | None) -> Told:
         kept = {
             "conversation": self._asked.conversation,
             "question_message": question,
             "message": question and self._message,
         }
-        return Told("start", {"id": self._id, **kept, "flow": self._flow, "answerer": answerer_name(rag)})
+        return Told("start", {"id": self._id, **kept, "flow": self._flow, "answerer": answerer})
 
     def _query(self) -> Query:
         asked = self._asked
@@ -203,7 +222,8 @@ class Answering:
 
     def _wishes(self, rag: Rag) -> Asked:
         asked = self._asked
-        return Asked(asked.k, named_reranker(rag, asked.reranker), asked.hyde, asked.strict)
+        reranker, model = named_reranker(rag, asked.reranker), self._offers.meant(asked.model)
+        return Asked(asked.k, reranker, asked.hyde, asked.strict, model)
 
     def _history(self) -> tuple[Turn, ...]:
         """What was said before. Raises NotFound for a conversation that is not there, or somebody else's, and for a
@@ -232,6 +252,17 @@ class Answering:
                 self._collection.talks.append(
                     self._asked.conversation, "assistant", answer.text, told, owner=self._owner, message=self._message
                 )
+
+
+class NamedTeller(Teller):
+    """Tells an answer with the name of who wrote it."""
+
+    def __init__(self, table: ErrorTable, answerer: str) -> None:
+        super().__init__(table)
+        self._answerer = answerer
+
+    def told(self, answer: Answer) -> dict[str, Any]:
+        return {**super().told(answer), "answerer": self._answerer}
 
 
 def _place(messages: Sequence[Message], wanted: str) -> int:

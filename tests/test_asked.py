@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,13 @@ import pytest
 from ragapp import parts, registry, trace
 from ragapp.config import load
 from ragapp.embedders import HashingEmbedder
-from ragapp.errors import ConfigError, ModelError
+from ragapp.errors import ConfigError, ModelError, Overloaded
 from ragapp.parts import Wardrobe, wished
 from ragapp.rag import Rag
 from ragapp.rerankers import KeepOrder
 from ragapp.scripted import ScriptedChat
-from ragapp.types import Asked, Done, Found, Passage
+from ragapp.types import Asked, Done, Found, Passage, Token
+from tests import tiny_llama
 
 QUESTION = "How long does the warranty last?"
 MADE: list[str] = []
@@ -215,3 +219,217 @@ def test_a_library_is_warm_when_everything_is_loaded(library: Path) -> None:
         assert not rag.is_warm
         rag.warm()
         assert rag.is_warm
+
+
+class Slow:
+    """Warms for as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def warm(self) -> None:
+        self.begun.set()
+        assert self.go.wait(10)
+
+
+def test_a_model_that_is_loaded_too_late_does_not_undo_another_ones_readiness(library: Path) -> None:
+    with opened(library) as rag:
+        slow = rag.chat = Slow()
+        warming = threading.Thread(target=rag.warm)
+        warming.start()
+        assert slow.begun.wait(10)
+        rag.use_model("")
+        rag.warm()
+        assert rag.is_warm
+        slow.go.set()
+        warming.join(10)
+        assert rag.is_warm
+
+
+# -- a model for one question ------------------------------------------------------------------------------------------
+
+
+CHEESE, SAND, SILK, WOOL = (f"tests.test_asked:{name}" for name in ("scripted", "sand", "silk", "wool"))
+
+
+def _of(name: str) -> ScriptedChat:
+    MADE.append(name)
+    return ScriptedChat(replies=[f"It lasts 24 months [1]. The moon is made of {name}."] * 20)
+
+
+def sand() -> ScriptedChat:
+    return _of("sand")
+
+
+def silk() -> ScriptedChat:
+    return _of("silk")
+
+
+def wool() -> ScriptedChat:
+    return _of("wool")
+
+
+def test_each_question_is_answered_by_the_model_that_it_names(library: Path) -> None:
+    MADE.clear()
+    with opened(library, chat__model=CHEESE) as rag:
+        rag.offer_model(SAND)
+        for _ in range(2):
+            assert "cheese" in rag.ask(QUESTION).text
+            assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+            quoted = rag.ask(QUESTION, asked=Asked(model=""))
+            assert "moon" not in quoted.text
+            assert "24 months" in quoted.text
+            assert "cheese" in rag.ask(QUESTION, asked=Asked(model=CHEESE)).text
+        assert MADE == ["sand"], "built once, and kept"
+        assert rag.config.chat.model == CHEESE
+        assert len(rag.chat.prompts) == 4
+
+
+def test_quotes_are_those_of_a_library_without_a_model(library: Path) -> None:
+    with opened(library) as rag:
+        plain = rag.ask(QUESTION)
+        rag.offer_model(SAND)
+        assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+    with opened(library, chat__model=CHEESE) as rag:
+        quoted = rag.ask(QUESTION, asked=Asked(model=""))
+    assert quoted.text == plain.text
+    assert [c.quote for c in quoted.citations] == [c.quote for c in plain.citations]
+
+
+def test_only_models_that_are_offered(library: Path) -> None:
+    MADE.clear()
+    with opened(library, chat__model=CHEESE) as rag:
+        assert rag.models == (CHEESE, "")
+        for name in (SAND, "os:system", "http://127.0.0.1:9/v1", "org/name", "/etc", "linear"):
+            with pytest.raises(ConfigError, match="offers no model"):
+                rag.stream(QUESTION, asked=Asked(model=name))
+        assert MADE == []
+        rag.offer_model(SAND)
+        rag.offer_model(SAND)
+        rag.use_model("")
+        assert rag.models == (CHEESE, "", SAND)
+        assert "cheese" in rag.ask(QUESTION, asked=Asked(model=CHEESE)).text
+
+
+def test_a_model_that_was_used_before_is_offered(library: Path) -> None:
+    with opened(library) as rag:
+        rag.use_model(SAND)
+        rag.use_model(SILK)
+        assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+        assert "silk" in rag.ask(QUESTION).text
+
+
+def test_a_model_that_was_named_is_not_built_again_for_the_library(library: Path) -> None:
+    MADE.clear()
+    with opened(library) as rag:
+        rag.offer_model(SAND)
+        rag.ask(QUESTION, asked=Asked(model=SAND))
+        rag.use_model(SAND)
+        assert "sand" in rag.ask(QUESTION).text
+        assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+        assert MADE == ["sand"]
+        assert rag._wardrobe.chat_of(SAND) is None, "its place beside the library's own is free"
+
+
+def test_a_model_that_cannot_be_used_says_so_before_anything_is_asked(library: Path) -> None:
+    with opened(library) as rag:
+        rag.offer_model("./no/such/folder")
+        with pytest.raises(ModelError):
+            rag.stream(QUESTION, asked=Asked(model="./no/such/folder"))
+        assert rag.ask(QUESTION).text
+
+
+def test_other_wishes_go_with_a_model(library: Path) -> None:
+    with opened(library) as rag:
+        rag.offer_model(CHEESE)
+        strict = rag.ask(QUESTION, asked=Asked(model=CHEESE, strict=True, k=2))
+        assert "cheese" not in strict.text
+        assert len(strict.passages) <= 2
+        assert rag.ask(QUESTION, asked=Asked(model=CHEESE, hyde="on")).text
+        with pytest.raises(ConfigError, match="language model"):
+            rag.stream(QUESTION, asked=Asked(model="", hyde="on"))
+
+
+def test_quotes_do_not_trip_over_what_only_a_model_can_do(library: Path) -> None:
+    flags = {"chat__model": CHEESE, "search__hyde": "on", "search__variants": 2, "search__step_back": True}
+    with opened(library, **flags) as rag:
+        assert "24 months" in rag.ask(QUESTION, asked=Asked(model="")).text
+        assert not rag.chat.prompts
+
+
+def test_a_trace_names_the_model_and_is_replayed_with_it(library: Path, tmp_path: Path) -> None:
+    with opened(library, chat__model=CHEESE, search__hyde="on") as rag:
+        rag.offer_model(SAND)
+        rag.ask(QUESTION, save_trace=tmp_path / "sand.json", asked=Asked(model=SAND, hyde="off"))
+        rag.ask(QUESTION, save_trace=tmp_path / "quotes.json", asked=Asked(model=""))
+    for name, model in (("sand", SAND), ("quotes", "")):
+        kept = trace.Trace.load(tmp_path / f"{name}.json")
+        assert kept.model == model
+        with Rag.open(library, config=trace.config_of(kept, load({}))) as rag:
+            assert rag.config.chat.model == model
+            assert trace.compare(kept, rag.ask(QUESTION)).same
+
+
+def test_as_many_models_as_memory_is_meant_for(library: Path) -> None:
+    """Two write beside the library's own; a third is told to come again, until one of them has ended or was left."""
+    with opened(library, chat__model=CHEESE) as rag:
+        for model in (SAND, SILK, WOOL):
+            rag.offer_model(model)
+        first = rag.stream(QUESTION, asked=Asked(model=SAND))
+        second = rag.stream(QUESTION, asked=Asked(model=SILK))
+        for events in (first, second):
+            next(event for event in events if isinstance(event, Token))
+        with pytest.raises(Overloaded):
+            rag.stream(QUESTION, asked=Asked(model=WOOL))
+        assert "cheese" in rag.ask(QUESTION).text
+        assert rag.ask(QUESTION, asked=Asked(model="")).text
+        assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+        first.close()  # type: ignore[attr-defined]  # it is a generator
+        assert "wool" in rag.ask(QUESTION, asked=Asked(model=WOOL)).text
+        done = [event for event in second if isinstance(event, Done)]
+        assert "silk" in done[0].answer.text
+        assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+        rag.stream(QUESTION, asked=Asked(model=SILK))  # nobody ever reads it
+        gc.collect()
+        assert "wool" in rag.ask(QUESTION, asked=Asked(model=WOOL)).text
+        assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
+
+
+def test_an_answer_that_fails_gives_its_model_back(library: Path) -> None:
+    with opened(library) as rag:
+        for model in (SAND, SILK, WOOL):
+            rag.offer_model(model)
+        failing = rag.stream(QUESTION, asked=Asked(model=SAND))
+        held = [rag.stream(QUESTION, asked=Asked(model=SILK)), failing]
+        rag._wardrobe.chat_of(SAND).replies.clear()
+        with pytest.raises(ModelError, match="no reply left") as caught:
+            list(failing)
+        assert "wool" in rag.ask(QUESTION, asked=Asked(model=WOOL)).text
+        assert len(held) == 2
+        assert caught.tb, "an error that somebody keeps holds the frames of the answer, and not its model's place"
+
+
+def test_llamas_write_side_by_side_and_the_oldest_is_let_go(library: Path, tmp_path: Path) -> None:
+    made = [tiny_llama.make(tmp_path / f"llama-{number}", window=1024 * number) for number in (2, 3, 4)]
+    names = [str(folder) for folder in made]
+    with opened(library, answer__context_tokens=300) as rag:
+        for name in names:
+            rag.offer_model(name)
+        texts: dict[str, str] = {}
+
+        def ask(name: str) -> None:
+            texts[name] = rag.ask(QUESTION, asked=Asked(model=name)).text
+
+        threads = [threading.Thread(target=ask, args=(name,)) for name in names[:2]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert texts.keys() == set(names[:2])
+        rag.ask(QUESTION, asked=Asked(model=names[0]))
+        networks = [weakref.ref(rag._wardrobe.chat_of(name)._network) for name in names[:2]]
+        rag.ask(QUESTION, asked=Asked(model=names[2]))
+        gc.collect()
+        assert [network() is None for network in networks] == [False, True]
+        windows = [rag._wardrobe.chat_of(name).window() for name in (names[0], names[2])]
+        assert windows == [2048, 4096]

@@ -13,7 +13,8 @@
 //   back        nothing: the server answers again, and what was missed meanwhile is to be asked for
 //   model:open  nothing: the dialog about who answers is to be seen
 //   collection  string                another collection was chosen
-//   answerer    Answerer              another model answers
+//   answerer    Answerer              another model answers in the conversation that is open
+//   wishes      Record                how answers are made in the conversation that is open now
 //   language    "en" | "zh"
 //   show        "library" | "talk" | "page"   which place is to be seen where only one fits
 

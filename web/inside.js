@@ -10,11 +10,11 @@ import { placed } from "./chips.js";
 add({
   en: {
     "inside.stages": "Stages", "inside.ms": "{ms} ms", "inside.first": "first words after {ms} ms", "inside.total": "{ms} ms in all", "inside.passages": "Passages", "inside.passage": "Passage", "inside.score": "Score", "inside.rank": "rank {rank} ({score})",
-    "inside.confidence": "Probability that the library holds the answer: {percent} %", "inside.tokens": "{prompt} tokens read, {completion} written", "inside.details": "Details of the stages", "inside.cited": "cited",
+    "inside.confidence": "Probability that the library holds the answer: {percent} %", "inside.tokens": "{prompt} tokens read, {completion} written", "inside.details": "Details of the stages", "inside.cited": "cited", "inside.asked": "Model: {name}", "inside.no_model": "No model: quotes",
   },
   zh: {
     "inside.stages": "各阶段", "inside.ms": "{ms} 毫秒", "inside.first": "{ms} 毫秒后出现首个文字", "inside.total": "总计 {ms} 毫秒", "inside.passages": "段落", "inside.passage": "段落", "inside.score": "得分", "inside.rank": "第 {rank} 名（{score}）",
-    "inside.confidence": "文档库含有答案的概率：{percent} %", "inside.tokens": "读入 {prompt} 个词元，写出 {completion} 个", "inside.details": "各阶段详情", "inside.cited": "已引用",
+    "inside.confidence": "文档库含有答案的概率：{percent} %", "inside.tokens": "读入 {prompt} 个词元，写出 {completion} 个", "inside.details": "各阶段详情", "inside.cited": "已引用", "inside.asked": "模型：{name}", "inside.no_model": "不用模型：原文引用",
   },
 });
 
@@ -26,6 +26,7 @@ export function inside(answer) {
   if (timings.first_token) facts.append(" · ", h("span", { t: "inside.first", tArgs: { ms: ms(timings.first_token) } }));
   if (answer.confidence !== null) facts.append(" · ", h("span", { t: "inside.confidence", tArgs: { percent: Math.round(answer.confidence * 100) } }));
   if (usage.total_tokens) facts.append(" · ", h("span", { t: "inside.tokens", tArgs: { prompt: number(usage.prompt_tokens), completion: number(usage.completion_tokens) } }));
+  if (answer.answerer) facts.append(" · ", h("span", answer.answerer === "quotes" ? { t: "inside.no_model" } : { t: "inside.asked", tArgs: { name: answer.answerer } }));
   return h("div", { class: "inside" }, h("h3", { t: "inside.stages" }), facts, waterfall(answer), h("h3", { t: "inside.passages" }), passages(answer), details(answer.steps ?? []));
 }
 

@@ -19,7 +19,7 @@ add({
     "say.copy": "Copy the text", "say.copy_sources": "Copy as Markdown with sources", "say.copied": "Copied.", "say.regenerate": "Answer again", "say.good": "Good answer", "say.bad": "Bad answer", "say.inside": "Look inside",
     "say.sources": "Sources", "say.nothing": "Not in your documents", "say.nothing_more": "Nothing in the library answers this question. The nearest passages:",
     "say.unread": "{document}: {n} {n|page|pages} could not be read (pages {pages}). The answer may stand there.", "say.figure": "No cited passage holds this number", "say.comment": "What was good, or wrong? (kept in the library)", "say.keep": "Keep", "say.thanks": "Kept in the library.",
-    "say.refused": "No answer: {message}", "say.made_by": "{seconds} s", "say.feedback": "Your judgement",
+    "say.refused": "No answer: {message}", "say.made_by": "{seconds} s", "say.by": "written by {name}", "say.by_quotes": "quotes, word for word", "say.feedback": "Your judgement",
   },
   zh: {
     "say.you": "您的提问", "say.edit": "修改并重新提问", "say.ask_again": "重新提问", "say.cancel": "取消", "say.answer": "回答", "say.searching": "正在检索文档……", "say.waiting": "排队中：前面还有 {n} 个回答……",
@@ -27,7 +27,7 @@ add({
     "say.copy": "复制文字", "say.copy_sources": "复制为带来源的 Markdown", "say.copied": "已复制。", "say.regenerate": "重新回答", "say.good": "回答得好", "say.bad": "回答不好", "say.inside": "查看过程",
     "say.sources": "来源", "say.nothing": "您的文档中没有答案", "say.nothing_more": "文档库中没有内容能回答这个问题。最接近的段落：",
     "say.unread": "{document}：有 {n} 页无法读取（第 {pages} 页），答案可能在其中。", "say.figure": "所引段落中没有这个数字", "say.comment": "好在哪里，或错在哪里？（保存在文档库中）", "say.keep": "保存", "say.thanks": "已保存到文档库。",
-    "say.refused": "没有回答：{message}", "say.made_by": "{seconds} 秒", "say.feedback": "您的评价",
+    "say.refused": "没有回答：{message}", "say.made_by": "{seconds} 秒", "say.by": "由 {name} 撰写", "say.by_quotes": "逐字引用原文", "say.feedback": "您的评价",
   },
 });
 
@@ -267,7 +267,7 @@ export class AnswerView {
       "div", { class: "talk-actions" },
       iconButton("copy", "say.copy", () => copy(answer.answer)), iconButton("download", "say.copy_sources", () => copy(markdown(answer))),
       iconButton("again", "say.regenerate", this.doors.regenerate), ...this.thumbs(feedback), look,
-      h("span", { class: "tiny muted", t: "say.made_by", tArgs: { seconds: (answer.timings.total ?? 0).toFixed(2) } }),
+      h("span", { class: "tiny muted", t: "say.made_by", tArgs: { seconds: (answer.timings.total ?? 0).toFixed(2) } }), writer(answer),
     );
     return h("div", {}, row, looked);
   }
@@ -319,6 +319,15 @@ export class AnswerView {
       return [h("form", { class: "stack", onsubmit: keep }, field, h("div", { class: "row" }, h("button", { class: "primary", t: "say.keep" })))];
     });
   }
+}
+
+/**
+ * Who wrote an answer; of one that was refused nobody did, and old ones do not say.
+ * @param {Answer} answer
+ */
+function writer({ answerer, finish_reason }) {
+  if (!answerer || finish_reason === "no_evidence") return null;
+  return h("span", { class: "tiny muted talk-by", ...(answerer === "quotes" ? { t: "say.by_quotes" } : { t: "say.by", tArgs: { name: answerer }, title: answerer }) });
 }
 
 /** @param {Citation[]} citations */

@@ -2,7 +2,7 @@
 import { get, send } from "./api.js";
 import { emit, on } from "./bus.js";
 import { dialog, fill, h, name, say, sayRefusal, size, toast } from "./dom.js";
-import { add } from "./i18n.js";
+import { add, t } from "./i18n.js";
 
 /** @typedef {import("./types.js").Answerer} Answerer */
 /** @typedef {import("./types.js").Job} Job */
@@ -10,12 +10,12 @@ import { add } from "./i18n.js";
 add({
   en: {
     "model.title": "Who answers", "model.quotes": "Quotes", "model.badge": "{name} answers. Change …", "model.quotes_why": "Answers are made of quotes from your documents; no language model is needed. For answers in its own words, add a Llama: a folder on this machine, or a hub id.",
-    "model.local": "{name} answers, on this machine.", "model.remote": "{name} answers. Questions and passages are sent there.", "model.field": "Folder, GGUF file, hub id (org/name) or server's address", "model.use": "Use it", "model.back": "Answer with quotes",
+    "model.gone": "{name} was chosen for this conversation and is no longer offered.", "model.here": "In the conversation that is open {name} answers, as chosen under “How answers are made”.", "model.local": "{name} answers, on this machine.", "model.remote": "{name} answers. Questions and passages are sent there.", "model.field": "Folder, GGUF file, hub id (org/name) or server's address", "model.use": "Use it", "model.back": "Answer with quotes",
     "model.size": "{model} is {size} in {files} files. It is downloaded from the hub only when you say so.", "model.download": "Download and use", "model.downloading": "{percent} % of {size}", "model.ask_size": "Ask the hub for its size", "model.loading": "The model is being loaded …", "model.changed": "{name} answers from now on.", "model.failed": "The download failed: {message}", "model.cancel": "Cancel the download",
   },
   zh: {
     "model.title": "由谁回答", "model.quotes": "原文引用", "model.badge": "由 {name} 回答。更改……", "model.quotes_why": "回答由您文档中的原文引用组成，不需要语言模型。如果想要用自己的话作答，请添加一个 Llama：本机上的文件夹，或模型库编号。",
-    "model.local": "由本机上的 {name} 回答。", "model.remote": "由 {name} 回答。问题和段落会发送到那里。", "model.field": "文件夹、GGUF 文件、模型库编号（org/name）或服务器地址", "model.use": "使用", "model.back": "改用原文引用",
+    "model.gone": "本对话选用的 {name} 已不可用。", "model.here": "当前打开的对话由 {name} 回答（在“回答方式”中选定）。", "model.local": "由本机上的 {name} 回答。", "model.remote": "由 {name} 回答。问题和段落会发送到那里。", "model.field": "文件夹、GGUF 文件、模型库编号（org/name）或服务器地址", "model.use": "使用", "model.back": "改用原文引用",
     "model.size": "{model} 大小为 {size}，共 {files} 个文件。只有在您同意后才会从模型库下载。", "model.download": "下载并使用", "model.downloading": "{size} 的 {percent} %", "model.ask_size": "向模型库查询大小", "model.loading": "正在加载模型……", "model.changed": "从现在起由 {name} 回答。", "model.failed": "下载失败：{message}", "model.cancel": "取消下载",
   },
 });
@@ -29,6 +29,8 @@ class ModelBadge {
     this.root = root;
     /** @type {Answerer|null} */
     this.now = null;
+    /** @type {string|undefined} the model that the open conversation wishes */
+    this.wished = undefined;
     this.dot = h("i", { class: "model-dot warming" });
     this.words = h("span", { t: "model.quotes" });
     this.badge = h("button", { type: "button", class: "model-badge", onclick: () => this.open() }, this.dot, this.words);
@@ -37,6 +39,10 @@ class ModelBadge {
     on("back", () => this.load());
     on("started", () => this.load());
     on("collection", () => this.load());
+    on("wishes", (/** @type {Record<string, any>} */ wishes) => {
+      this.wished = wishes.model;
+      if (this.now) this.tell(this.here(this.now));
+    });
   }
 
   async load() {
@@ -53,13 +59,31 @@ class ModelBadge {
   /** @param {Answerer} now */
   show(now) {
     this.now = now;
+    this.tell(this.here(now));
+  }
+
+  /**
+   * Who answers in the conversation that is open: the model that was chosen for it, else the library's.
+   * @param {Answerer} now
+   * @returns {Answerer}
+   */
+  here(now) {
+    if (this.wished === undefined) return now;
+    const offer = now.models.find((one) => one.model === this.wished);
+    if (!offer) return { ...now, kind: "gone", name: this.wished, local: true, ready: false };
+    return { ...now, kind: offer.kind, name: offer.name, local: offer.local, ready: offer.name !== now.name || now.ready };
+  }
+
+  /** @param {Answerer} now */
+  tell(now) {
     if (now.kind === "quotes") say(this.words, "model.quotes");
     else {
       delete this.words.dataset.t;
       this.words.textContent = now.name;
     }
     this.badge.dataset.tArgs = JSON.stringify({ name: this.words.textContent });
-    name(this.badge, { tLabel: "model.badge", tTitle: "model.badge" });
+    const words = now.kind === "gone" ? "model.gone" : "model.badge";
+    name(this.badge, { tLabel: words, tTitle: words });
     this.dot.className = `model-dot ${now.ready ? "" : "warming"} ${now.local ? "" : "remote"}`;
     emit("answerer", now);
   }
@@ -74,9 +98,19 @@ class ModelBadge {
         event.preventDefault();
         void this.use(field.value.trim(), below, close);
       };
-      return [h("form", { class: "stack", onsubmit: submit }, h("p", { t: kind, tArgs: { name: now?.name ?? "" } }), now?.hint && now.kind !== "quotes" ? h("p", { class: "small muted" }, now.hint) : null, field,
+      return [h("form", { class: "stack", onsubmit: submit }, h("p", { t: kind, tArgs: { name: now?.name ?? "" } }), now && this.instead(now), now?.hint && now.kind !== "quotes" ? h("p", { class: "small muted" }, now.hint) : null, field,
         h("div", { class: "row" }, h("button", { class: "primary", t: "model.use" }), now && now.kind !== "quotes" && h("button", { type: "button", class: "secondary", t: "model.back", onclick: () => this.use("", below, close) })), below)];
     });
+  }
+
+  /**
+   * A line about the conversation that is open, where it has a model of its own.
+   * @param {Answerer} now
+   */
+  instead(now) {
+    const { kind, name } = this.here(now);
+    if (this.wished === undefined) return null;
+    return h("p", { class: "talk-note", t: kind === "gone" ? "model.gone" : "model.here", tArgs: { name: kind === "quotes" ? t("model.quotes") : name } });
   }
 
   /**
@@ -90,7 +124,7 @@ class ModelBadge {
     try {
       this.show(await send("POST", "/answerer", { model }));
       close();
-      toast("model.changed", { name: this.words.textContent });
+      toast("model.changed", { name: this.now?.kind === "quotes" ? t("model.quotes") : this.now?.name });
       if (!this.now?.ready) void this.load();
     } catch (error) {
       if (!below.isConnected) return sayRefusal(error);

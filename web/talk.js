@@ -119,6 +119,7 @@ class TalkPlace {
     this.setBusy(false);
     this.talk = null;
     this.wishes = {};
+    emit("wishes", this.wishes);
     if (location.hash) history.replaceState(null, "", location.pathname);
     void this.welcome();
     this.field.focus();
@@ -140,6 +141,7 @@ class TalkPlace {
   /** @param {Talk} talk */
   show(talk) {
     this.talk = talk;
+    emit("wishes", talk.settings);
     history.replaceState(null, "", `#c=${talk.id}`);
     this.title.textContent = talk.title;
     delete this.title.dataset.t;
@@ -175,6 +177,7 @@ class TalkPlace {
   openSettings() {
     const now = /** @type {Record<string, any>} */ (this.talk?.settings ?? this.wishes);
     void openSettings(now, async (next) => {
+      emit("wishes", next);
       if (!this.talk) return void (this.wishes = next);
       this.talk.settings = next; // in force for the next question, however soon it is put
       await send("PATCH", `/conversations/${this.talk.id}`, { settings: next });

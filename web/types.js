@@ -12,7 +12,7 @@
  *   finish_reason: "stop"|"length"|"no_evidence"|"cancelled", timings: Record<string, number>,
  *   usage: {prompt_tokens: number, completion_tokens: number, total_tokens: number},
  *   unread: {document: string, pages: number[]}[], confidence: number|null,
- *   figures: {text: string, start: number, end: number}[], warnings: string[], steps?: Step[]}} Answer
+ *   figures: {text: string, start: number, end: number}[], warnings: string[], steps?: Step[], answerer?: string}} Answer
  * @typedef {{id: string, role: "user"|"assistant", text: string, html: string, created: string, answer: Answer|null,
  *   feedback: {rating: number, comment: string}|null}} Message
  * @typedef {{id: string, title: string, created: string, updated: string, messages: number}} TalkEntry
@@ -27,7 +27,8 @@
  *   attempt: number, created: string, started: string|null, ended: string|null, files: JobFile[],
  *   progress: JobProgress|null, error: {message: string, hint: string}|null}} Job
  * @typedef {{name: string, default: boolean, documents: number, pages: number, chunks: number, writable: boolean}} CollectionEntry
- * @typedef {{kind: string, name: string, local: boolean, flows: string[], rerankers: string[], flow: string,
+ * @typedef {{model: string, name: string, kind: string, local: boolean}} ModelOffer  a model that a question may name
+ * @typedef {{kind: string, name: string, local: boolean, flows: string[], rerankers: string[], models: ModelOffer[], flow: string,
  *   reranker: string, k: number, hyde: string, strict: boolean, ready: boolean, hint: string}} Answerer
  * @typedef {{document_id: string, document: string, page: number, start?: number, end?: number, boxes?: Box[],
  *   citations?: Citation[], index?: number, state?: CitationState, focus?: boolean}} PageRequest
