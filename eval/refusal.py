@@ -2,9 +2,9 @@
 
     python -m ragapp.eval.refusal LIBRARY ANSWERABLE.jsonl [UNANSWERABLE.jsonl] [--json] [--fit FILE]
 
-A question a line: ``{"id", "question"}``. Without unanswerable questions they are made of the answerable ones by
-holding back the document that the best passage is of; where the library has no other document, the pages of the best
-passages. What is held back may stand elsewhere too, so some of these "mistakes" are none.
+The questions are in any format of ragapp.eval.formats. Without unanswerable questions they are made of the answerable
+ones by holding back the document that the best passage is of; where the library has no other document, the pages of the
+best passages. What is held back may stand elsewhere too, so some of these "mistakes" are none.
 
 Printed are the right refusals (share of the unanswerable questions that are refused at the threshold), the false ones
 (share of the answerable), the Brier score, how often questions were answerable among those of like confidence, and
@@ -21,14 +21,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragapp.errors import ConfigError, ReadError
+from ragapp.errors import ConfigError
+from ragapp.eval.dataset import Question, load
 from ragapp.evidence import PRIOR, Calibration, Evidence
 from ragapp.ports import Judge, Tools
 from ragapp.rag import Rag
@@ -43,14 +44,6 @@ RIDGE = 0.5
 TINY = 1e-9  # a confidence of 0 or 1 has no log-odds
 
 Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question of a file."""
-
-    id: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +83,8 @@ class Report:
 
 
 def questions_of(path: Path) -> list[Question]:
-    """The questions of a file. Raises ReadError for a file that is not there, not JSON lines, or empty."""
-    try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        questions = [Question(str(row.get("id", place)), _text(row)) for place, row in enumerate(rows, 1)]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ReadError(
-            f"The questions in {path} cannot be read: {error}", 'Each line is {"id": "…", "question": "…"}.'
-        ) from None
-    if not questions:
-        raise ReadError(f"{path} holds no questions.", 'Each line is {"id": "…", "question": "…"}.')
-    return questions
-
-
-def _text(row: Mapping[str, object]) -> str:
-    text = row["question"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"the question {text!r} is not a text")
-    return text
+    """The questions of a set in any format, without what is known of their answers. Raises ReadError as ``load``."""
+    return [Question(question.id, question.text) for question in load(path).questions]
 
 
 def candidates(tools: Tools, question: str, *, hold_back: bool = False) -> list[Passage]:
