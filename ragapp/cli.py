@@ -17,7 +17,9 @@ import typer
 
 from ragapp import console
 from ragapp.errors import ConfigError, LibraryLocked, NotFound, RagappError
+from ragapp.evalcli import bench, evaluate, tune
 from ragapp.keycli import keys
+from ragapp.options import ConfigFile, FlowName, Json, Library, Llm, Set, flags_of, opened
 
 if TYPE_CHECKING:
     from ragapp.ingest.report import Progress, Report
@@ -34,13 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(keys, name="keys")
+app.add_typer(evaluate, name="eval")
 
-Library = Annotated[
-    Path | None, typer.Option("--library", help="Folder of the library.  [default: $RAGAPP_LIBRARY or ./.ragapp]")
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings file.  [default: ./ragapp.toml]")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, like search.k=20. May be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 JsonEvents = Annotated[
     bool, typer.Option("--json-events", help="Print every step as a line of JSON, and the report as the last one.")
@@ -50,16 +47,6 @@ PasswordFile = Annotated[
 ]
 Batch = Annotated[
     Path | None, typer.Option("--batch", help='File with one {"id", "question"} a line; - is standard input.')
-]
-Llm = Annotated[
-    str | None,
-    typer.Option(
-        "--llm",
-        help="Who writes answers: a folder, GGUF file or hub id of a Llama, a server's URL, provider:model.",
-    ),
-]
-FlowName = Annotated[
-    str | None, typer.Option("--flow", help="linear, conditional, branching, looping, or pkg.mod:attr.")
 ]
 Hyde = Annotated[
     str | None, typer.Option("--hyde", help="Search with passages that the Llama imagines: auto, on or off.")
@@ -98,7 +85,7 @@ def ingest(
     if all(wrong := [_what_is_wrong(path) for path in paths]):
         # Before the library is opened: a mistyped path must not leave an empty one behind.
         raise NotFound(f"{paths[0]} {wrong[0]}.", "Nothing was changed.")
-    with _open(library, config, settings) as rag:
+    with opened(library, config, settings) as rag:
         result = _run_with_progress(
             lambda progress: rag.add(paths, passwords=passwords, progress=progress, dry_run=dry_run),
             as_json=as_json, json_events=json_events, dry_run=dry_run,
@@ -124,7 +111,7 @@ def sync(
     for folder in folders:
         if not os.path.isdir(folder):  # unlike the method of Path, it raises for no name
             raise NotFound(f"{folder} is not a folder.", "Nothing was changed.")
-    with _open(library, config, settings) as rag:
+    with opened(library, config, settings) as rag:
 
         def once() -> Report:
             return _run_with_progress(
@@ -143,7 +130,7 @@ def sync(
 @app.command("list")
 def list_(library: Library = None, config: ConfigFile = None, settings: Set = None, as_json: Json = False) -> None:
     """Show what is in the library."""
-    with _open(library, config, settings, create=False) as rag:
+    with opened(library, config, settings, create=False) as rag:
         entries = rag.documents()
     if as_json:
         keys = ("document", "id", "title", "pages", "chunks", "bytes", "pages_without_text", "added", "pages_unread")
@@ -165,7 +152,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Forget a document: its text, vectors and words leave the library's files, which are searched for traces."""
-    with _open(library, config, settings, create=False) as rag:
+    with opened(library, config, settings, create=False) as rag:
         receipt = rag.remove(document)
     if as_json:
         console.out_json(receipt.as_dict())
@@ -187,7 +174,7 @@ def export(
     """Write the whole library to one checksummed file."""
     from dataclasses import asdict
 
-    with _open(library, config, settings, create=False, any_embedder=True) as rag:
+    with opened(library, config, settings, create=False, any_embedder=True) as rag:
         manifest = rag.export(file, force=force)
     if as_json:
         console.out_json({"file": str(file), **asdict(manifest)})
@@ -223,7 +210,7 @@ def reindex(
 ) -> None:
     """Make chunks and vectors anew, with the chunker and embedder of the settings; no file is read again."""
     shown = console.json_progress() if json_events else console.no_progress() if as_json else console.ingest_progress()
-    with _open(library, config, settings, create=False, any_embedder=True) as rag:
+    with opened(library, config, settings, create=False, any_embedder=True) as rag:
         try:
             with shown as progress:
                 result = rag.reindex(progress=progress)
@@ -252,7 +239,7 @@ def search(
     from ragapp.shapes import passage_dict
 
     _one_of(question, batch)
-    with _open(library, config, settings, create=False) as rag:
+    with opened(library, config, settings, create=False) as rag:
 
         def found(query: Any) -> list[dict[str, Any]]:
             return [passage_dict(passage, rag.boxes_of(passage)) for passage in rag.search(query, k)]
@@ -288,7 +275,7 @@ def ask(
     if save_trace and batch:
         raise ConfigError("A trace holds one answer, and --batch asks for many.", "Leave out one of the two.")
     flags = _answer_flags(hyde, strict=strict)
-    with _open(library, config, settings, create=False, llm=llm, flags=flags) as rag:
+    with opened(library, config, settings, create=False, llm=llm, flags=flags) as rag:
         if batch is not None:
             _run_batch(batch, lambda query: answer_dict(rag.ask(query, flow=flow)))
         elif as_json:
@@ -311,7 +298,7 @@ def why(
     document, _, number = page.rpartition(":")
     if not document or not number.isdecimal():
         raise ConfigError(f"--page {page} names no page.", "Like --page manual.pdf:12.")
-    with _open(library, config, settings, create=False, llm=llm) as rag:
+    with opened(library, config, settings, create=False, llm=llm) as rag:
         told = rag.why(question, document, int(number))
     if as_json:
         console.out_json(told.as_dict())
@@ -361,7 +348,7 @@ def chat(
     from ragapp.types import Query, Turn
 
     history: tuple[Turn, ...] = ()
-    with _open(library, config, settings, create=False, llm=llm, flags=_answer_flags(hyde, strict=strict)) as rag:
+    with opened(library, config, settings, create=False, llm=llm, flags=_answer_flags(hyde, strict=strict)) as rag:
         console.talk(f"{len(rag.documents()):,} documents; {_who_answers(rag)} An empty line ends.")
         while (question := _next_question()) not in ("", "/quit", "/exit"):
             try:
@@ -403,8 +390,8 @@ def serve(
     with ExitStack() as stack:
         # Where none is named, one that is not there yet is made: documents can be dropped into the window.
         unnamed = library is None and not os.environ.get("RAGAPP_LIBRARY")
-        rag = stack.enter_context(_open(library, config, settings, create=unnamed, llm=llm, flags=flags))
-        others = [stack.enter_context(_open(path, config, settings, create=False, llm=llm)) for path in also or ()]
+        rag = stack.enter_context(opened(library, config, settings, create=unnamed, llm=llm, flags=flags))
+        others = [stack.enter_context(opened(path, config, settings, create=False, llm=llm)) for path in also or ()]
         from ragapp.server.app import serve as run
 
         names = ", ".join(served.name for served in (rag, *others))
@@ -428,10 +415,10 @@ def doctor(
     from ragapp.mending import mend
 
     contacted = _watch_sockets() if offline else []
-    result = mend(library, load(_flags(settings), config), check=check)
+    result = mend(library, load(flags_of(settings), config), check=check)
     findings = list(result.findings)
     if offline and (result.mended or not findings):
-        with _open(library, config, settings, create=False) as rag:
+        with opened(library, config, settings, create=False) as rag:
             rag.ask("Is anything contacted outside this machine?")
         findings += [f"A connection to {address} was attempted." for address in contacted]
     if as_json:
@@ -458,7 +445,7 @@ def config_(config: ConfigFile = None, settings: Set = None, as_json: Json = Fal
     """Show every setting, its value and where it came from."""
     from ragapp.config import explain, load
 
-    found = list(explain(load(_flags(settings), config)))
+    found = list(explain(load(flags_of(settings), config)))
     if as_json:
         console.out_json([{"key": s.key, "value": console.shown(s), "source": s.source} for s in found])
     else:
@@ -492,39 +479,15 @@ def demo() -> None:
     )
 
 
+app.command()(tune)
+app.command()(bench)
+
+
 # -- what the commands share ---------------------------------------------------------------------------------------
-
-
-def _open(
-    library: Path | None,
-    config: Path | None,
-    assignments: list[str] | None,
-    *,
-    create: bool = True,
-    any_embedder: bool = False,
-    llm: str | None = None,
-    flags: dict[str, object] | None = None,
-) -> Rag:
-    from ragapp.config import load
-    from ragapp.rag import Rag
-
-    given = {**_flags(assignments), **({"chat.model": llm} if llm else {})}
-    given.update({key: value for key, value in (flags or {}).items() if value is not None})
-    return Rag.open(library, config=load(given, config), create=create, any_embedder=any_embedder)
 
 
 def _answer_flags(hyde: str | None, *, strict: bool) -> dict[str, object]:
     return {"search.hyde": hyde, "answer.strict": strict or None}
-
-
-def _flags(assignments: list[str] | None) -> dict[str, object]:
-    flags: dict[str, object] = {}
-    for assignment in assignments or []:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment} is not of the form table.key=value.", "Like --set search.k=20.")
-        flags[key.strip()] = value.strip()
-    return flags
 
 
 def _run_with_progress(

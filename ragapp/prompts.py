@@ -36,6 +36,7 @@ TASKS: Final[Mapping[str, frozenset[str]]] = {
     "split": frozenset({"question", "count"}),
     "route": frozenset({"question", "history"}),
     "judge": frozenset({"question", "passages"}),
+    "make": frozenset({"passages"}),
 }
 OPTIONAL = frozenset({"no_answer", "count"})  # a prompt may say these in words of its own
 LANGUAGES = ("en", "zh")

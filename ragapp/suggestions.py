@@ -113,7 +113,7 @@ def suggest(catalog: Catalog, n: int) -> list[str]:
         entries = list({entry.id: entry for entry in catalog.entries()}.values())
         chance = random.Random(catalog.generation().stamp)
         looked_at = _sample(entries, n * DOCUMENTS, chance)
-        titles = _Titles(entries, looked_at)
+        titles = Titles(entries, looked_at)
         found: list[list[str]] = []
         for entry in looked_at:
             if ideas := _ideas(catalog, entry, titles, chance):
@@ -135,7 +135,7 @@ def _dealt(found: Sequence[Sequence[str]], n: int) -> list[str]:
     return list({question.casefold(): question for question in rounds}.values())[:n]
 
 
-def _ideas(catalog: Catalog, entry: Entry, titles: _Titles, chance: random.Random) -> list[str]:
+def _ideas(catalog: Catalog, entry: Entry, titles: Titles, chance: random.Random) -> list[str]:
     """Questions about one document, the best kind first; within a kind, what chance picks."""
     parts = [catalog.excerpt(entry.id, 0, CHARS)]
     if entry.pages * PAGE_CHARS > 2 * CHARS:
@@ -143,8 +143,8 @@ def _ideas(catalog: Catalog, entry: Entry, titles: _Titles, chance: random.Rando
         parts.append(catalog.excerpt(entry.id, at, at + CHARS))
     excerpts = [part for part in parts if part is not None]
     text = "\n".join(part.text for part in excerpts)
-    where = _Where(frozenset(_WORD.findall(text)), _is_in_chinese(text))
-    title = titles.of(entry, where)
+    where = _Where(words_of(text), _is_in_chinese(text))
+    title = titles.of(entry, where.words)
     ideas = [*_definitions(excerpts[0].text, where)] if excerpts else []
     for part in excerpts:
         ideas += _about_headings(part, title, where)
@@ -157,11 +157,11 @@ def _ideas(catalog: Catalog, entry: Entry, titles: _Titles, chance: random.Rando
 def _about_headings(part: Excerpt, title: str, where: _Where) -> Iterator[_Idea]:
     for heading in part.headings:
         bare = _bare(heading.title, title)
-        if question := _asked(bare, where):
+        if question := asked(bare, where.words):
             if _tells(question, 2):
                 yield _Idea(0, question)
         elif is_topic(bare) and not _alike(bare, title):
-            yield _Idea(2, _about(_settled(bare, where), title, chinese=where.chinese))
+            yield _Idea(2, _about(settled(bare, where.words), title, chinese=where.chinese))
 
 
 def _about_tables(part: Excerpt, title: str, where: _Where) -> Iterator[_Idea]:
@@ -187,15 +187,23 @@ def _partition(text: str) -> tuple[str, str, str]:
 def _definitions(text: str, where: _Where) -> Iterator[_Idea]:
     """Things that a sentence says what they are."""
     for start, end in sentences(text[:DEFINITIONS_IN]):
-        sentence = collapse(text[start:end])
-        if found := _DEFINED_ZH.match(sentence):
-            term = found["term"]
-            if is_chinese(term) and not _NO_TERM_ZH.search(term) and is_topic(term):
-                yield _Idea(1, f"什么是{term}？")
-        elif (found := _DEFINED.match(sentence)) and _is_term(found["term"], found["the"] or ""):
-            is_person = _PERSON.match(found["what"]) or "born" in (found["aside"] or "")
-            who = "Who" if is_person and not found["the"] else "What"
-            yield _Idea(1, f"{who} is {(found['the'] or '').lower()}{_settled(found['term'], where)}?")
+        if question := defined(collapse(text[start:end]), where.words):
+            yield _Idea(1, question)
+
+
+def defined(sentence: str, words: frozenset[str]) -> str:
+    """The question that a sentence answers by saying what a thing is, empty where it says no such thing.
+
+    ``words`` are those of the pages around it, as written.
+    """
+    if found := _DEFINED_ZH.match(sentence):
+        term = found["term"]
+        return f"什么是{term}？" if is_chinese(term) and not _NO_TERM_ZH.search(term) and is_topic(term) else ""
+    if (found := _DEFINED.match(sentence)) and _is_term(found["term"], found["the"] or ""):
+        is_person = _PERSON.match(found["what"]) or "born" in (found["aside"] or "")
+        who = "Who" if is_person and not found["the"] else "What"
+        return f"{who} is {(found['the'] or '').lower()}{settled(found['term'], words)}?"
+    return ""
 
 
 def _is_term(term: str, article: str) -> bool:
@@ -208,8 +216,8 @@ def _is_term(term: str, article: str) -> bool:
     return not any(word in _NO_TERM or word in STOP_WORDS - {"of", "and", "for", "in"} for word in lowered)
 
 
-def _asked(heading: str, where: _Where) -> str:
-    """A heading that asks by itself, as a question; empty for any other."""
+def asked(heading: str, words: frozenset[str]) -> str:
+    """A heading that asks by itself, as a question; empty for any other. ``words`` as in ``defined``."""
     if not is_readable(heading) or len(heading) > 2 * MAX_CHARS:
         return ""
     if has_cjk(heading):
@@ -217,10 +225,10 @@ def _asked(heading: str, where: _Where) -> str:
         return f"{bare}？" if is_chinese(bare) and _ASKING_ZH.search(bare) and len(bare) <= 2 * MAX_CHARS_CJK else ""
     for begins, asks in _BEGINNINGS.items():
         if heading.lower().startswith(f"{begins} ") and is_topic(rest := heading[len(begins) + 1 :].rstrip("?")):
-            return f"{asks} {_settled(rest, where)}?"
+            return f"{asks} {settled(rest, words)}?"
     if heading.endswith("?") and heading.count("?") == 1 and _ASKING_EN.match(heading):
         first, _, rest = heading.partition(" ")
-        return f"{first.capitalize()} {_settled(rest, where)}"
+        return f"{first.capitalize()} {settled(rest, words)}"
     return ""
 
 
@@ -236,7 +244,7 @@ def _is_in_chinese(text: str) -> bool:
     return is_chinese(beginning) and len(_CJK.findall(beginning)) >= sum(map(str.isalpha, beginning)) / 5
 
 
-class _Titles:
+class Titles:
     """What documents are called in a question."""
 
     def __init__(self, entries: Sequence[Entry], looked_at: Sequence[Entry]) -> None:
@@ -245,7 +253,7 @@ class _Titles:
         tails = Counter(tail for entry in looked_at if (tail := _tail(entry.title)))
         self._tails = {tail for tail, count in tails.items() if count > 1}
 
-    def of(self, entry: Entry, where: _Where) -> str:
+    def of(self, entry: Entry, words: frozenset[str]) -> str:
         """The title, or the file's name where the title tells nothing; empty where neither does."""
         title = collapse(entry.title)
         if _tail(title) in self._tails:
@@ -254,8 +262,8 @@ class _Titles:
         for name in ([] if entry.title in self._many else [title]) + [stem]:
             longest = MAX_TITLE_CJK if has_cjk(name) else MAX_TITLE
             if is_readable(name) and _tells(name, 1) and len(name) <= longest and _is_balanced(name):
-                settled = _settled(name, where) if name.isupper() else name
-                return settled[:1].upper() + settled[1:]
+                shown = settled(name, words) if name.isupper() else name
+                return shown[:1].upper() + shown[1:]
         return ""
 
 
@@ -326,19 +334,25 @@ def _alike(one: str, other: str) -> bool:
     return bool(left and right) and (left in right or right in left)
 
 
-def _settled(name: str, where: _Where) -> str:
+def settled(name: str, words: frozenset[str]) -> str:
     """A heading as it reads in the middle of a sentence: in small letters where the pages also write all its words so.
 
     A name keeps its capitals, and of what is all capitals only codes and short words keep them.
+    ``words`` are those of the pages, as written.
     """
     shouts = name.isupper()
-    words = [word for word in _WORD.findall(name) if word[0].isupper() and (shouts or not _is_code(word))]
-    small = {word: word.lower() for word in words if word.lower() in where.words}
+    capitals = [word for word in _WORD.findall(name) if word[0].isupper() and (shouts or not _is_code(word))]
+    small = {word: word.lower() for word in capitals if word.lower() in words}
     if shouts:
-        small = {word: small.get(word, word.capitalize() if len(word) > 5 else word) for word in words}
-    elif len(small) < len(set(words)):
+        small = {word: small.get(word, word.capitalize() if len(word) > 5 else word) for word in capitals}
+    elif len(small) < len(set(capitals)):
         return name
     return _WORD.sub(lambda match: small.get(match[0], match[0]), name)
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text as they are written, without numbers and CJK."""
+    return frozenset(_WORD.findall(text))
 
 
 def _is_code(word: str) -> bool:
