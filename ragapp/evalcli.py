@@ -355,6 +355,8 @@ def tune(
     from ragapp.trace import plain
 
     file = out or config or Path(FILE_NAME)
+    if not dry_run:
+        tuning.check_target(file, force=force)  # not after ten minutes
     with (
         _asked(questions, library, config, settings, llm=llm, quiet=as_json) as (rag, dataset),
         evalview.progress(quiet=as_json) as tell,

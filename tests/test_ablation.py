@@ -170,6 +170,7 @@ def test_neighbours_bring_gold_text_that_was_cut_off(library: Path, tmp_path: Pa
         assert held(asked(there, absent)) == {name: 1.0}
         assert held(asked(there, absent, match="all")) == {name: 0.0}
         assert held(asked(there, absent, quote=True)) == {name: 1.0}
+        assert held(asked(there, absent, quote=True, match="all")) == {name: 1.0}
         assert held(asked(absent, quote=True)) == {name: 0.0}
         assert held(asked()) == {}
         # Three sentences are longer than a chunk of 40 tokens: only its neighbours make them whole.
@@ -184,15 +185,18 @@ def test_changes_are_marked_when_they_stay_among_many() -> None:
     names = [str(n) for n in range(40)]
     flat = {metric: dict.fromkeys(names, 0.5) for metric in METRICS}
     clear = {metric: dict.fromkeys(names, 0.9) for metric in METRICS}
+    some = {metric: {name: 0.9 if int(name) < 6 else 0.5 for name in names} for metric in METRICS}
     rows = [
         Row("a", "one", "shipped", flat),
         Row("b", "one", "better", clear),
         Row("c", "one", "same", flat),
+        Row("d", "one", "by chance", some),
     ]
     body = cells(as_markdown(rows))[2:]
     assert body[1][3:] == [*["+0.400 (+0.400 to +0.400) better *"] * 3, "–"]
     assert body[2][3:] == [*["+0.000 (+0.000 to +0.000) noise"] * 3, "–"]
-    assert "Of 6 comparisons" in as_markdown(rows)
+    assert all(cell.endswith("better") for cell in body[3][3:6])
+    assert "Of 9 comparisons" in as_markdown(rows)
 
 
 def test_the_components_are_those_of_the_issue() -> None:

@@ -187,5 +187,6 @@ def test_the_report_says_what_holds() -> None:
 def test_names_cannot_break_the_report() -> None:
     said = as_markdown(result(library="a|b\n# <script>", set="`x`"))
     assert "<script>" not in said
+    assert "a\\|b" in said
     assert "\n# &lt;" not in said
     assert "\n\n\n" not in said
