@@ -13,7 +13,8 @@ support.py decides, which looks for the words themselves in what was cited and v
 unsupported, and these two are lower bounds.
 
 A measure that does not apply is absent, never 0. A refusal makes no claims: it has no measures of citations. An
-answerable question that was refused has 0 in all measures of words that apply to it.
+answerable question that was refused has 0 in all measures of words that apply to it. Right answers of which SQuAD's
+comparison leaves nothing ("A", "…") are left out: such a one stands in every answer.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def scores(question: Question, record: Record) -> dict[str, float]:
     made = {"answer.length": float(length(record.answer)), **_speed(record)}
     made["refusal.false" if question.answerable else "refusal.right"] = float(refused)
     if question.answerable:
-        made |= _words(question, "" if refused else plain(record))
+        words = _words(question, plain(record))
+        made |= dict.fromkeys(words, 0.0) if refused else words
     if not refused:
         made |= _citations(question, record)
     return made
@@ -92,10 +94,12 @@ def why_not(question: Question, record: Record, name: str) -> str:
         (kind in ("latency", "tokens_per_s"), "not measured"),
         (not question.answerable and (kind == "answer" or by_place), "unanswerable"),
         (what == "contains", "no text that must be contained"),
+        (kind == "answer" and bool(question.answers), "no right answer with words"),
         (kind == "answer", "no right answer known"),
         (is_refused(record), "refused"),
         (what.startswith("page") and not _gold_pages(question), "no gold page"),
         (what.startswith("span") and not any(gold.quote for gold in _gold(question)), "no gold quote"),
+        (what.startswith("span") and record.relevant.get("quotes") == 0, "gold quote not found in the document"),
         (not record.citations and what != "recall", "no citations"),
         (what.startswith("span"), "gold quote not found in the document"),
         (True, "no claims"),
@@ -117,11 +121,12 @@ def _speed(record: Record) -> dict[str, float]:
 
 def _words(question: Question, answer: str) -> dict[str, float]:
     made: dict[str, float] = {}
-    if question.answers:
-        made["answer.em"] = max(exact_match(answer, right) for right in question.answers)
-        made["answer.f1"] = max(f1(answer, right) for right in question.answers)
-        made["answer.recall"] = max(recall(answer, right) for right in question.answers)
-        made["answer.holds"] = max(float(holds(answer, right)) for right in question.answers)
+    known = [right for right in question.answers if tokens(right)]
+    if known:
+        made["answer.em"] = max(exact_match(answer, right) for right in known)
+        made["answer.f1"] = max(f1(answer, right) for right in known)
+        made["answer.recall"] = max(recall(answer, right) for right in known)
+        made["answer.holds"] = max(float(holds(answer, right)) for right in known)
     if question.must_contain:
         there = [contains(answer, text) for text in question.must_contain]
         made["answer.contains"] = float(any(there) if question.match == "any" else all(there))
@@ -194,7 +199,7 @@ def _citations(question: Question, record: Record) -> dict[str, float]:
         verified = [cite.state == "verified" for cite in record.citations]
         made["verbatim"] = sum(verified) / len(verified)
     if question.answerable:
-        made |= _by_page(question, record.citations) | _by_span(question, record.citations)
+        made |= _by_page(question, record.citations) | _by_span(question, record)
     return made | _by_claim(record)
 
 
@@ -220,15 +225,20 @@ def _is_on(place: tuple[str, int], cite: Cite) -> bool:
     return place[1] == cite.page and is_same_document(place[0], cite.document)
 
 
-def _by_span(question: Question, cites: Sequence[Cite]) -> dict[str, float]:
-    """The share of the citations that overlap a gold quote, and of the gold quotes that are overlapped."""
-    known = [cite for cite in cites if cite.gold is not None]
+def _by_span(question: Question, record: Record) -> dict[str, float]:
+    """The share of the citations that overlap a gold quote, and of the gold quotes that are overlapped.
+
+    Citations of which nobody knows whether they do are left out, and so are quotes that the documents do not hold.
+    """
+    known = [cite for cite in record.citations if cite.gold is not None]
     quotes = [gold for gold in _gold(question) if gold.quote]
-    if not known or not quotes:
+    there = record.relevant.get("quotes", len(quotes) if known else 0)
+    if not there:
         return {}
     right = [cite for cite in known if cite.gold]
     reached = sum(any(_reaches(cite, gold, quotes) for cite in right) for gold in quotes)
-    return {"citation.span_precision": len(right) / len(known), "citation.span_recall": reached / len(quotes)}
+    made = {"citation.span_recall": min(reached, there) / there}
+    return made | ({"citation.span_precision": len(right) / len(known)} if known else {})
 
 
 def _reaches(cite: Cite, gold: Gold, quotes: Sequence[Gold]) -> bool:

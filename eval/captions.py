@@ -390,6 +390,8 @@ REASONS: Mapping[str, str] = {
     "no gold": "没有标注",
     "no gold page or quote": "没有标注页面或原文",
     "number of right passages unknown": "正确段落的数目未知",
+    "number of right pages unknown": "正确页面的数目未知",
+    "no right answer with words": "正确答案中没有可比较的词",
     "no hits recorded": "没有记录到结果",
     "no citations": "没有引用",
     "gold quote not found in the document": "标注原文在文档中找不到",

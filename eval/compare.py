@@ -10,6 +10,7 @@ from ragapp.errors import ConfigError
 from ragapp.eval import measures, stats
 from ragapp.eval.records import Manifest, Record, RunFolder, unlike
 from ragapp.eval.stats import Difference
+from ragapp.eval.values import counted
 
 Scores = Mapping[str, Mapping[str, float]]
 _NOT_SHARES = ("latency.", "answer.length", "tokens_per_s")  # a change in them is no change of what was found or said
@@ -131,6 +132,6 @@ def _unlike(a: Manifest, b: Manifest) -> Iterator[str]:
 def _incomplete(run: RunFolder, records: Sequence[Record]) -> Iterator[str]:
     missing, failed = run.manifest.questions - len(records), sum(bool(record.error) for record in records)
     if missing > 0:
-        yield f"{missing:,} of {run.manifest.questions:,} questions of the run {run.name} are not done."
+        yield f"{missing:,} of {counted(run.manifest.questions, 'question')} of the run {run.name} not done."
     if failed:
-        yield f"{failed:,} questions of the run {run.name} failed, and are in no measure."
+        yield f"{counted(failed, 'question')} of the run {run.name} failed: in no measure."

@@ -68,16 +68,25 @@ def completed(dataset: Dataset, *originals: Dataset) -> Dataset:
     """The set with what its paraphrases do not say: a question whose tag ``of`` names the id of a question in
     ``originals`` takes from it what it has not itself, gold and answers above all.
 
-    It is another set, with a fingerprint and warnings of its own. Raises ConfigError where two originals have one id.
+    It is another set, with a fingerprint and warnings of its own; questions that name no original, or one that is not
+    there, stay as they are and are counted. Raises ConfigError where two originals have one id, and where no question
+    names one of them.
     """
     known = of_questions("of the originals", (question for each in originals for question in each.questions))
     by_id = {question.id: shape_of(question) for question in known.questions}
+    alone = sum(question.tags.get("of", "") not in by_id for question in dataset.questions)
+    if alone == len(dataset.questions):
+        raise ConfigError(
+            f"No question of the set {dataset.name} names one of the originals.",
+            'A paraphrase says by "of" which question it stands for: {"id": "p1", "of": "q1", "question": "…"}.',
+        )
+    told = [f"{counted(alone, 'question')} left without an original: none that is there is named."] if alone else []
     rows = []
     for question in dataset.questions:
         own, original = shape_of(question), by_id.get(question.tags.get("of", ""), {})
         tags = {**original.get("tags", {}), **question.tags}
         rows.append((f"{dataset.name}: {question.id}", {**original, **own, "tags": tags}))
-    return of_rows(rows, dataset.name)
+    return of_rows(rows, dataset.name, told)
 
 
 # -- a set and a library ---------------------------------------------------------------------------------------------

@@ -53,6 +53,9 @@ KNOWN = {
     "of", "metadata", *DOCUMENT, *PAGES, *ANSWERS,
 }  # fmt: skip
 
+PLACE = {*DOCUMENT, *PAGES, "quote", "text", "spans", "relevance"}
+IN_GOLD = "gold."  # before what a gold place says, in warnings
+
 FEW = 20  # different values of a member that can be grouped by
 TAG_CHARS = 80
 MOST_TOLD = 8  # members in one warning
@@ -132,7 +135,12 @@ def _grouping(entries: Sequence[Entry]) -> frozenset[str]:
     for entry in entries:
         for name, value in entry.rest.items():
             values[name].append(value)
-    return frozenset(name for name, found in values.items() if _meant(name) in ("", name) and _makes_groups(found))
+    return frozenset(name for name, found in values.items() if _is_plain(name) and _makes_groups(found))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a member can be a tag: it is no slip of the pen, and not about one gold place."""
+    return _meant(name) in ("", name) and not name.startswith(IN_GOLD)
 
 
 def _makes_groups(values: Sequence[Any]) -> bool:
@@ -160,7 +168,7 @@ def _unused(entries: Sequence[Entry], tags: frozenset[str]) -> Iterator[str]:
 
 
 def _instead(name: str) -> str:
-    meant = _meant(name)
+    meant = _meant(name.removeprefix(IN_GOLD))
     return f', did you mean "{meant}"?' if meant not in ("", name) else ""
 
 
@@ -175,9 +183,12 @@ def _doubts(questions: Sequence[Question]) -> Iterator[str]:
     pageless = sum(bool(q.gold) and not any(g.pages for g in q.gold) for q in sought)
     if pageless and any(g.pages for q in sought for g in q.gold):
         yield f"{counted(pageless, 'question')} with a gold document and no page, unlike the others."
-    both = sum(not q.answerable and bool(q.answers or q.must_contain) for q in questions)
+    both = sum(not q.answerable and bool(q.gold or q.answers or q.must_contain) for q in questions)
     if both:
-        yield f"{counted(both, 'question')} marked as not answerable, with an answer all the same: it is not used."
+        yield (
+            f"{counted(both, 'question')} marked as not answerable, with an answer or a gold place all the same: "
+            "it is not used."
+        )
     alike = len(questions) - len({(" ".join(q.text.split()), q.history, q.where) for q in questions})
     if alike:
         yield f"{counted(alike, 'question')} asked before in the same set, under another id."
@@ -287,9 +298,11 @@ def _tags(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _about(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that BEIR keeps in a member of their own."""
-    value = row.get("metadata", {})
-    return dict(value) if isinstance(value, Mapping) else {"metadata": value}
+    """The facts that BEIR keeps in a member of their own, and what gold places say that nobody reads."""
+    value, gold = row.get("metadata", {}), row.get("gold", ())
+    places = [each for each in (gold if isinstance(gold, list | tuple) else [gold]) if isinstance(each, Mapping)]
+    unread = {f"{IN_GOLD}{name}": each[name] for each in places for name in each if name not in PLACE}
+    return {**(value if isinstance(value, Mapping) else {"metadata": value}), **unread}
 
 
 # -- where the answer stands -----------------------------------------------------------------------------------------
@@ -298,7 +311,10 @@ def _about(row: Mapping[str, Any]) -> dict[str, Any]:
 def _gold(row: Mapping[str, Any], base: int) -> Iterator[Gold]:
     value = row.get("gold", ())
     for each in [value] if isinstance(value, Mapping | str) else list_of(value, "gold"):
-        yield from _places({"document": each} if isinstance(each, str) else object_of(each, "gold"), base, "text")
+        place = {"document": each} if isinstance(each, str) else object_of(each, "gold")
+        if "page_base" in place:
+            raise Wrong('"page_base" stands in a gold place', "It belongs beside the question, and is alike for all.")
+        yield from _places(place, base, "text")
     if any(is_given(row.get(name)) for name in (*DOCUMENT, *PAGES, "spans", "quote")):
         yield from _places(row, base)
 

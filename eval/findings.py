@@ -12,6 +12,7 @@ from typing import Literal
 from ragapp.eval.answering import is_refused
 from ragapp.eval.compare import Comparison, compare
 from ragapp.eval.dataset import Dataset, Gold, Question, is_same_document
+from ragapp.eval.judging import kept
 from ragapp.eval.measures import HEADLINE, Summary, of_run, summary
 from ragapp.eval.records import Hit, Manifest, Record, RunFolder
 
@@ -104,23 +105,24 @@ def report(run: RunFolder, other: RunFolder | None = None) -> Report:
     Raises ReadError for damaged records, and ConfigError where the two asked different questions.
     """
     dataset, records = run.dataset(), run.records()
-    side = _side(run.manifest, dataset, records)
+    side = _side(run, dataset, records)
     headline = tuple(name for name in HEADLINE if name in side.summary.means)
     metric = next((name for name in METRICS if name in side.summary.means), "")
     lost = tuple(_lost(dataset, records, side.scores))
     if other is None:
         return Report(dataset, side, metric, headline, lost)
-    before = _side(other.manifest, dataset, other.records())
+    before = _side(other, dataset, other.records())
     return Report(
         dataset, side, metric, headline, lost, before, compare(other, run),
         tuple(_pairs(before.scores, side.scores, metric)),
     )  # fmt: skip
 
 
-def _side(manifest: Manifest, dataset: Dataset, records: Sequence[Record]) -> Side:
+def _side(run: RunFolder, dataset: Dataset, records: Sequence[Record]) -> Side:
+    made = summary(dataset, records, judged=kept(run.path))
     return Side(
-        manifest, summary(dataset, records), of_run(dataset, records), _confidences(dataset, records),
-        tuple(_stages(records)), len(records),
+        run.manifest, made, of_run(dataset, records), _confidences(dataset, records), tuple(_stages(records)),
+        len(records),
     )  # fmt: skip
 
 

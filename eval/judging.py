@@ -12,16 +12,18 @@ without one it would tell what it knows itself, and of a refusal there is nothin
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
-from ragapp.errors import ConfigError, ContextTooLong, ModelError, RagappError
+from ragapp.errors import ConfigError, ContextTooLong, ModelError, RagappError, ReadError
 from ragapp.eval import answering
 from ragapp.eval.questions import Dataset, Question
 from ragapp.eval.records import Record
@@ -30,6 +32,7 @@ from ragapp.writers import verdict
 
 MOST_TOKENS = 120  # of a judge's reply: its verdict and one sentence
 ANSWER_CHARS = 6_000  # of an answer that a judge is shown
+VERDICTS = "judged.jsonl"  # in the folder of a run
 NO_RAGAS = "pip install 'ragapp[ragas]'"
 
 _SYSTEM = (
@@ -124,6 +127,44 @@ def judged(
     return Judged(judge.name, verdicts)
 
 
+def keep(run: Path, judge: str, said: Judgement) -> None:
+    """Add a verdict to the folder of a run. Raises RagappError for a disk that takes nothing."""
+    line = json.dumps({"judge": judge, **asdict(said)}) + "\n"
+    try:
+        with (run / VERDICTS).open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            # What a kill left half written ends here: the next line is one of its own.
+            file.write(b"\n" * (file.read() not in (b"", b"\n")) + line.encode())
+    except OSError as error:
+        raise RagappError(f"The verdicts in {run} cannot be written: {error.strerror}.") from error
+
+
+def kept(run: Path, judge: str = "") -> Judged | None:
+    """The verdicts of one judge in the folder of a run, of the last one where none is named; None where none is there.
+
+    A line that is none, as a kill leaves it, is passed over: its answer is judged again. Raises ReadError.
+    """
+    try:
+        lines = (run / VERDICTS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReadError(f"The verdicts in {run / VERDICTS} cannot be read: {error.strerror}.") from error
+    said = [verdict for verdict in map(_verdict_of, lines) if verdict]
+    judge = judge or (said[-1][0] if said else "")
+    verdicts = {each.id: each for name, each in said if name == judge}
+    return Judged(judge, verdicts) if verdicts else None
+
+
+def _verdict_of(line: bytes) -> tuple[str, Judgement] | None:
+    """A judge and what it said; None for a line that holds no verdict."""
+    try:
+        row = json.loads(line)
+        return str(row["judge"]), Judgement(row["id"], row["right"], row["reason"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def references(question: Question) -> tuple[str, ...]:
     """What is known of the right answer to a question, in words; nothing where it has none."""
     if not question.answerable:
@@ -205,13 +246,13 @@ def _ragas_metric(name: str, model: Any, embedder: Any) -> Any:
             raise ConfigError(f"ragas cannot be used: {error}.", NO_RAGAS) from None
         except (AttributeError, TypeError):
             raise ConfigError(f"ragas has no metric {name!r}.", "Name a class of ragas.metrics.") from None
-        for part, given, (module, wrapper) in (
-            ("llm", model, ("ragas.llms", "LangchainLLMWrapper")),
-            ("embeddings", embedder, ("ragas.embeddings", "LangchainEmbeddingsWrapper")),
+        for part, given, (module, wrapper), hint in (
+            ("llm", model, ("ragas.llms", "LangchainLLMWrapper"), "Name a chat model with --llm."),
+            ("embeddings", embedder, ("ragas.embeddings", "LangchainEmbeddingsWrapper"), "Call ragas_scores with one."),
         ):
             if hasattr(metric, part):
                 if given is None:
-                    raise ConfigError(f"The metric {name} of ragas needs {part}.", "Name a chat model with --llm.")
+                    raise ConfigError(f"The metric {name} of ragas needs {part}.", hint)
                 setattr(metric, part, getattr(import_module(module), wrapper)(given))
         metric.init(import_module("ragas.run_config").RunConfig())
     return metric

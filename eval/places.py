@@ -3,6 +3,8 @@
 A quote is looked for in the whole text of its document, white space, case and hyphens at line ends aside; where it
 stands several times, the places on its gold pages count, and all of them where it has no pages. One that is not there
 in this way is looked for once more on its pages without any white space, as citations are.
+
+``hit_of`` and ``cite_of`` turn what was found and cited into what records hold, compared with these places.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from functools import lru_cache
 from ragapp import citations, finder
 from ragapp.catalog import Catalog
 from ragapp.eval.dataset import Gold, Question
-from ragapp.types import Page
+from ragapp.eval.records import Cite, Hit
+from ragapp.types import Citation, Page, Passage
 
 Span = tuple[int, int]
 MANY = 100  # places of one quote that are looked at
@@ -26,7 +29,9 @@ SHORT = 200_000  # characters of a document that is folded letter by letter, whi
 class Places:
     """The gold of one question. ``spans`` of quotes that were found are by the id of their document; ``quotes`` were
     looked for, ``missing`` are not there. ``names`` are the question's own names of documents, by id. ``relevant``
-    counts what could be found: "passages" are chunks that hold gold, "pages", "documents"; each where it is known.
+    counts what could be found: "passages" are chunks that hold gold, "pages", "documents", "quotes"; each where it is
+    known. ``unsure`` are the places whose words are not known, as they have no quote or it was not found: document and
+    page, 0 for a whole document. ``absent`` are gold pages, with the names of documents that do not have them.
     """
 
     spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
@@ -34,12 +39,17 @@ class Places:
     relevant: Mapping[str, int] = field(default_factory=dict)
     quotes: int = 0
     missing: int = 0
+    unsure: frozenset[tuple[str, int]] = frozenset()
+    absent: tuple[tuple[str, int], ...] = ()
 
-    def holds(self, document_id: str, start: int, end: int) -> bool | None:
-        """Whether a span overlaps a quote; None where no quote is known."""
-        if not self.spans:
-            return None
-        return any(left < end and start < right for left, right in self.spans.get(document_id, ()))
+    def holds(self, document_id: str, page: int, start: int, end: int) -> bool | None:
+        """Whether a span of a page overlaps a quote; None where no quote is known, or where one may stand that was
+        not found.
+        """
+        if any(_touch((start, end), span) for span in self.spans.get(document_id, ())):
+            return True
+        is_unsure = not self.spans or not self.unsure.isdisjoint({(document_id, page), (document_id, 0)})
+        return None if is_unsure else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +83,18 @@ class PlaceFinder:
         for _, key, found in quoted:
             if found:
                 spans[key] = tuple(sorted({*spans.get(key, ()), *found}))
-        missing = sum(not found for *_, found in quoted)
+        lost, missing = {g for g, _, found in quoted if not found}, sum(not found for *_, found in quoted)
         # Also where a quote was not found: its document has a name of its own in the question.
         names = {key: g.document for g, key in reversed(gold)}
-        return Places(spans, names, self._relevant(gold, spans, missing), len(quoted), missing)
+        unknown = ((g, key) for g, key in gold if g in lost or not g.quote.strip())
+        return Places(
+            spans, names, self._relevant(gold, spans, len(quoted), missing), len(quoted), missing,
+            frozenset((key, page) for g, key in unknown for page in g.pages or (0,)),
+            tuple(dict.fromkeys((g.document, page) for g, key in gold for page in g.pages if not self._has(key, page))),
+        )  # fmt: skip
+
+    def _has(self, document_id: str, page: int) -> bool:
+        return self._catalog.page(document_id, page) is not None
 
     def _spans(self, gold: Gold, document_id: str) -> list[Span]:
         held = self._text(document_id)
@@ -92,7 +110,7 @@ class PlaceFinder:
         return []
 
     def _relevant(
-        self, gold: Sequence[tuple[Gold, str]], spans: Mapping[str, Sequence[Span]], missing: int
+        self, gold: Sequence[tuple[Gold, str]], spans: Mapping[str, Sequence[Span]], quotes: int, missing: int
     ) -> dict[str, int]:
         if not gold:
             return {}
@@ -101,6 +119,8 @@ class PlaceFinder:
         pages = {(key, number) for g, key in gold for number in g.pages}
         if paged:
             counts["pages"] = len(pages)
+        if quotes:
+            counts["quotes"] = quotes - missing
         if not spans and paged:
             counts["passages"] = sum(
                 (key, page) in pages for key in {k for k, _ in pages} for *_, page in self._chunks(key)
@@ -124,3 +144,38 @@ class PlaceFinder:
 
 def _touch(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
+
+
+# -- what records hold of it -------------------------------------------------------------------------------------------
+
+
+def hit_of(passage: Passage, places: Places) -> Hit:
+    """A passage as records hold it."""
+    chunk = passage.chunk
+    return Hit(
+        # A file that lies there twice has two names; the question's own is the one to compare with.
+        document=places.names.get(chunk.document_id, passage.document),
+        page=chunk.page,
+        chunk=chunk.id,
+        start=chunk.start,
+        end=chunk.end,
+        score=passage.score,
+        text=chunk.text,
+        found_by=dict(passage.found_by),
+        gold=places.holds(chunk.document_id, chunk.page, chunk.start, chunk.end),
+    )
+
+
+def cite_of(citation: Citation, places: Places) -> Cite:
+    """A citation as records hold it."""
+    document_id = citation.passage.chunk.document_id
+    return Cite(
+        marker=citation.marker,
+        document=places.names.get(document_id, citation.passage.document),
+        page=citation.page,
+        quote=citation.quote,
+        state=citation.state,
+        start=citation.start,
+        end=citation.end,
+        gold=places.holds(document_id, citation.page, citation.start, citation.end),
+    )

@@ -1,9 +1,10 @@
 """What one run of a set left behind: a record a question, and the manifest that says how it was made.
 
 A run is a folder: ``run.json`` (the manifest), ``questions.jsonl`` (the set, with the documents named as the library
-names them), ``records.jsonl`` (a record a line, in the order in which they were done) and ``traces/`` (a trace for each
-answer that can be replayed; see ragapp.trace). A line is on the disk before the next question begins: whatever ends a
-run, it goes on from there. One process writes a run at a time, and any number may read it meanwhile.
+names them), ``records.jsonl`` (a record a line, in the order in which they were done), ``traces/`` (a trace for each
+answer that can be replayed; see ragapp.trace) and, where a model judged it, ``judged.jsonl`` (ragapp.eval.judging). A
+line is on the disk before the next question begins: whatever ends a run, it goes on from there. One process writes a
+run at a time, and any number may read it meanwhile.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ page or document. The measures are trec_eval's, by way of ir_measures (MacAvaney
 the gold places and not powers of two; on the level of passages every right one counts 1.
 
 A measure that does not apply is absent, never 0: all of them for a question without gold, or that cannot be answered;
-a level that the gold says nothing about; recall, nDCG and MAP of passages where nobody knows how many right ones there
-are. All measures look at the list as it was recorded: "map" is cut where it ends.
+a level that the gold says nothing about; recall, nDCG and MAP where nobody knows how many right ones there are, as of
+pages when a gold place names none. All measures look at the list as it was recorded: "map" is cut where it ends.
 """
 
 from __future__ import annotations
@@ -85,9 +85,13 @@ def why_not(question: Question, measure: str) -> str:
         return "unanswerable"
     if not any(gold.relevance > 0 for gold in question.gold):
         return "no gold"
-    if level != "documents" and not any(gold.pages for gold in question.gold if gold.relevance > 0):
+    known = [gold for gold in question.gold if gold.relevance > 0]
+    is_quoted = level == "passages" and any(gold.quote for gold in known)
+    if level != "documents" and not is_quoted and not any(gold.pages for gold in known):
         return "no gold page" if level == "pages" else "no gold page or quote"
-    return "number of right passages unknown" if name in _NEED_TOTAL else "no hits recorded"
+    if name in _NEED_TOTAL:
+        return "number of right pages unknown" if level == "pages" else "number of right passages unknown"
+    return "gold quote not found in the document" if is_quoted else "no hits recorded"
 
 
 def _rankings(question: Question, hits: Sequence[Hit], relevant: Mapping[str, int]) -> Iterator[tuple[Level, _Ranking]]:
@@ -131,7 +135,7 @@ def _of_pages(gold: Sequence[Gold], names: Mapping[str, str], hits: Sequence[Hit
             key = _page(names[place.document], page)
             grades[key] = max(grades.get(key, 0), place.relevance)
     found = [_page(_named(names, hit.document), hit.page) for hit in hits]
-    return _Ranking(list(dict.fromkeys(found)), grades)
+    return _Ranking(list(dict.fromkeys(found)), grades, all(place.pages for place in gold))
 
 
 def _of_documents(gold: Sequence[Gold], names: Mapping[str, str], hits: Sequence[Hit]) -> _Ranking:

@@ -31,12 +31,13 @@ from ragapp.errors import ConfigError, RagappError
 from ragapp.eval import dataset as sets
 from ragapp.eval.dataset import Dataset, Question
 from ragapp.eval.machine import machine
-from ragapp.eval.places import PlaceFinder, Places
-from ragapp.eval.records import Cite, Hit, Kind, Manifest, Record, RunFolder, run_path, slug, unlike
+from ragapp.eval.places import PlaceFinder, Places, cite_of, hit_of
+from ragapp.eval.records import Kind, Manifest, Record, RunFolder, run_path, slug, unlike
+from ragapp.eval.values import counted
 from ragapp.ingest.reindex import chunker_fingerprint
 from ragapp.rag import Rag
 from ragapp.trace import plain, settings_of, without_login
-from ragapp.types import Answer, Citation, Done, Passage, Query, Step
+from ragapp.types import Answer, Done, Event, Passage, Query, Step
 
 DEPTH = 20  # hits recorded at least, so that recall@20 is known
 LATE = "late"  # what the built-in reranker is called among those that found a hit
@@ -160,6 +161,8 @@ def _folder(path: Path, manifest: Manifest, dataset: Dataset) -> RunFolder:
             f"The run {manifest.name} was begun otherwise: {' '.join(differing)}",
             "--fresh makes it anew; another --name keeps both.",
         )
+    # What was told before is told anew: the gold is looked up again, and of a question asked again the last try counts.
+    folder.note(warnings=dataset.warnings)
     return folder
 
 
@@ -192,7 +195,7 @@ class _Work:
         finder = PlaceFinder(self._rag.catalog)
         self._places = {question.id: finder.find(question) for question in questions}
         found = list(self._places.values())
-        self._warn([*_misfits(self._rag), *_missing(sum(p.quotes for p in found), sum(p.missing for p in found))])
+        self._warn([*_misfits(self._rag), *_missing(found)])
 
     def ask(self, questions: Sequence[Question], workers: int, progress: Callable[[int, int, Record], None]) -> None:
         """Ask what is left, and finish the run when nothing is."""
@@ -213,15 +216,15 @@ class _Work:
                 progress(had + number, len(questions), record)
                 if number == len(left):
                     self._end()
-        if not left and not self._folder.manifest.ended:
-            self._end()
+        if not left:
+            self._end(self._folder.manifest.ended)
 
-    def _end(self) -> None:
+    def _end(self, ended: str = "") -> None:
         now = self._rag.catalog.generation()
         if (now.number, now.stamp) != (self._manifest.generation, self._manifest.stamp):
-            self._warn(["The library was changed while the questions were asked: 1 warning about all of them."])
+            self._warn(["The library was changed while the questions were asked."])
         self._warn(list(_mishaps(self._folder.records())))
-        self._folder.finish(_now())
+        self._folder.finish(ended or _now())
 
     def _warn(self, sentences: Sequence[str]) -> None:
         warnings = tuple(dict.fromkeys([*self._folder.manifest.warnings, *sentences]))
@@ -285,12 +288,17 @@ class _Work:
         return Query(question.text, question.history, question.where, seed=self._manifest.seed)
 
     def _search(self, asked: _Asked) -> Record:
+        events: list[Event] = []
         began = time.perf_counter()
-        found = self._rag.search(self._query(asked), self._manifest.k)
+        found = self._rag.search(self._query(asked), self._manifest.k, told=events.append)
         seconds = round(time.perf_counter() - began, 4)
-        hits = tuple(_hit(passage, asked.places) for passage in found)
         return Record(
-            asked.question.id, "search", hits, timings={"total": seconds}, relevant=dict(asked.places.relevant)
+            asked.question.id,
+            "search",
+            tuple(hit_of(passage, asked.places) for passage in found),
+            timings={"total": seconds},
+            relevant=dict(asked.places.relevant),
+            steps=tuple(plain(event) for event in events if isinstance(event, Step)),
         )
 
     def _answer(self, asked: _Asked) -> Record | None:
@@ -330,9 +338,9 @@ def _record(
     return Record(
         id=asked.question.id,
         kind="ask",
-        hits=tuple(_hit(passage, asked.places) for passage in hits),
+        hits=tuple(hit_of(passage, asked.places) for passage in hits),
         answer=answer.text,
-        citations=tuple(_cite(citation, asked.places) for citation in answer.citations),
+        citations=tuple(cite_of(citation, asked.places) for citation in answer.citations),
         finish_reason=answer.finish_reason,
         confidence=answer.confidence,
         timings=dict(answer.timings),
@@ -341,36 +349,6 @@ def _record(
         relevant=dict(asked.places.relevant),
         steps=tuple(steps),
         trace=trace,
-    )
-
-
-def _hit(passage: Passage, places: Places) -> Hit:
-    chunk = passage.chunk
-    return Hit(
-        # A file that lies there twice has two names; the question's own is the one to compare with.
-        document=places.names.get(chunk.document_id, passage.document),
-        page=chunk.page,
-        chunk=chunk.id,
-        start=chunk.start,
-        end=chunk.end,
-        score=passage.score,
-        text=chunk.text,
-        found_by=dict(passage.found_by),
-        gold=places.holds(chunk.document_id, chunk.start, chunk.end),
-    )
-
-
-def _cite(citation: Citation, places: Places) -> Cite:
-    document_id = citation.passage.chunk.document_id
-    return Cite(
-        marker=citation.marker,
-        document=places.names.get(document_id, citation.passage.document),
-        page=citation.page,
-        quote=citation.quote,
-        state=citation.state,
-        start=citation.start,
-        end=citation.end,
-        gold=places.holds(document_id, citation.start, citation.end),
     )
 
 
@@ -399,20 +377,27 @@ def _misfits(rag: Rag) -> Iterator[str]:
 
 def _mishaps(records: Sequence[Record]) -> Iterator[str]:
     """What went less well than it should with some answers or searches, each with how many there are."""
+    what = "question"
     said = ({str(step["detail"].get("warning") or "") for step in record.steps} for record in records)
     told = Counter(text for texts in said for text in texts if text)
-    yield from (f"{text} {number:,} answers." for text, number in told.most_common(MISHAPS))
+    yield from (f"{text} {counted(number, what)}." for text, number in told.most_common(MISHAPS))
     if len(told) > MISHAPS:
         yield f"Other warnings of answers are left out here: {len(told) - MISHAPS:,}."
     read = [any(LATE in hit.found_by for hit in record.hits) for record in records if record.hits]
     if any(read) and not all(read):
-        kept = read.count(False)
-        yield f"The reranker gave up, or does not read the language, and the fused order was kept: {kept:,} searches."
+        kept = f"{read.count(False):,} of {len(read):,} searches"
+        yield f"The reranker gave up, or does not read the language, and the fused order was kept: {kept}."
 
 
-def _missing(quotes: int, missing: int) -> Iterator[str]:
+def _missing(found: Sequence[Places]) -> Iterator[str]:
+    """What of the gold is not in the library's documents."""
+    quotes, missing = (sum(counts) for counts in zip(*((p.quotes, p.missing) for p in found), strict=True))
     if missing:
-        yield f"{missing:,} of {quotes:,} gold quotes do not stand in their documents as they were read."
+        yield f"{missing:,} of {counted(quotes, 'gold quote')} do not stand in their documents as they were read."
+    absent = list(dict.fromkeys(place for places in found for place in places.absent))
+    if absent:
+        document, page = absent[0]
+        yield f"Gold pages that their documents do not have: {len(absent):,}, like page {page} of {document}."
 
 
 def _version() -> str:

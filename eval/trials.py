@@ -10,11 +10,11 @@ from typing import TypeVar
 from ragapp.errors import ConfigError
 from ragapp.eval import answering, retrieval
 from ragapp.eval.dataset import Question
-from ragapp.eval.places import PlaceFinder, Places
-from ragapp.eval.records import Cite, Hit, Kind, Record
+from ragapp.eval.places import PlaceFinder, Places, cite_of, hit_of
+from ragapp.eval.records import Kind, Record
 from ragapp.eval.variants import Variant, Variants
 from ragapp.steps import hypothesize, pool, rerank, rewrite, search_all
-from ragapp.types import Answer, Citation, Event, Passage, Query
+from ragapp.types import Answer, Event, Passage, Query
 
 DEPTH = 20  # passages that are looked at, as in a run: recall@20 is the deepest measure
 AT_ONCE = 16  # questions scored together; before each lot ``check`` is called
@@ -122,7 +122,7 @@ class Trials:
         found = self._widely(variant, query) if imagines and self._kind == "search" else variant.search(query, DEPTH)
         # How many chunks hold the gold is another number with every chunker.
         relevant = {level: count for level, count in places.relevant.items() if level != "passages"}
-        record = Record(question.id, self._kind, tuple(_hit(each, places) for each in found), relevant=relevant)
+        record = Record(question.id, self._kind, tuple(hit_of(each, places) for each in found), relevant=relevant)
         return record if self._kind == "search" else _answered(record, variant.ask(query), places)
 
     def _widely(self, variant: Variant, query: Query) -> list[Passage]:
@@ -147,27 +147,11 @@ def returned(step: Generator[Event, None, _T]) -> _T:
             return result
 
 
-def _hit(passage: Passage, places: Places) -> Hit:
-    chunk = passage.chunk
-    document = places.names.get(chunk.document_id, passage.document)
-    gold = places.holds(chunk.document_id, chunk.start, chunk.end)
-    return Hit(document, chunk.page, chunk.id, chunk.start, chunk.end, passage.score, "", gold=gold)
-
-
 def _answered(record: Record, answer: Answer, places: Places) -> Record:
     return replace(
         record,
         answer=answer.text,
-        citations=tuple(_cite(citation, places) for citation in answer.citations),
+        citations=tuple(cite_of(citation, places) for citation in answer.citations),
         finish_reason=answer.finish_reason,
         confidence=answer.confidence,
-    )
-
-
-def _cite(citation: Citation, places: Places) -> Cite:
-    key = citation.passage.chunk.document_id
-    document = places.names.get(key, citation.passage.document)
-    gold = places.holds(key, citation.start, citation.end)
-    return Cite(
-        citation.marker, document, citation.page, citation.quote, citation.state, citation.start, citation.end, gold
     )

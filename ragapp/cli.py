@@ -242,14 +242,15 @@ def search(
     with opened(library, config, settings, create=False) as rag:
 
         def found(query: Any) -> list[dict[str, Any]]:
-            return [passage_dict(passage, rag.boxes_of(passage)) for passage in rag.search(query, k)]
+            passages = rag.search(query, k, told=console.warning_of)
+            return [passage_dict(passage, rag.boxes_of(passage)) for passage in passages]
 
         if batch is not None:
             _run_batch(batch, lambda query: {"passages": found(query)})
         elif as_json:
             console.out_json(found(question))
         else:
-            console.passages(rag.search(question or "", k))
+            console.passages(rag.search(question or "", k, told=console.warning_of))
 
 
 @app.command()

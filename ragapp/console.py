@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ragapp.config import Setting
     from ragapp.ingest.reindex import Reindexed
     from ragapp.ingest.report import Progress, Report
-    from ragapp.types import Answer, Citation, Passage
+    from ragapp.types import Answer, Citation, Event, Passage
 
 MAX_UNREAD = 3  # documents named under an answer
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
@@ -28,6 +28,13 @@ def out(text: str = "", end: str = "\n") -> None:
 
 def talk(text: str = "", end: str = "\n") -> None:
     _write(sys.stderr, text + end)
+
+
+def warning_of(event: Event) -> None:
+    """What a stage that has ended warns of, where it does."""
+    warning = getattr(event, "detail", {}).get("warning")
+    if warning:
+        talk(f"note: {warning}")
 
 
 def out_json(value: object) -> None:

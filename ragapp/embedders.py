@@ -36,6 +36,9 @@ Forward = Callable[[Sequence[Batch], bool, Rank], Iterator[Output]]
 REMEMBERED_BYTES = 32_000_000  # of token vectors: about a hundred passages
 SLICE_TOKENS = 512  # that an ingest computes together while others wait for their turn; costs it a tenth of its speed
 SHARES = 2  # into how many parts the tokens of one answer are split at least
+# The first arrays that OpenVINO hands over may not be two threads': one holds Python's lock and waits for the other's
+# guard, the other the reverse, and nothing in the process moves any more.
+_FIRST_USE = threading.Lock()
 HEADER_TEMPLATE = "header-1"  # changes when the line in front of a chunk is spelled in another way
 
 
@@ -184,7 +187,12 @@ class BuiltinEmbedder:
 def _openvino_forward() -> Forward:
     model = minilm.compile_model()
     count = int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    turns = Turns([model.create_infer_request() for _ in range(count)])
+    requests = [model.create_infer_request() for _ in range(count)]
+    with _FIRST_USE:
+        for request in requests:
+            request.infer(list(_padded([[0]])))
+            _ = request.get_output_tensor(0).data
+    turns = Turns(requests)
     # A pool for each rank: what waits in the queue of a pool cannot be overtaken.
     workers = {rank: ThreadPoolExecutor(count, thread_name_prefix=f"ragapp-embed-{rank.name.lower()}") for rank in Rank}
 

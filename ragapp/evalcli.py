@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ragapp import console, evalview
-from ragapp.errors import ConfigError, NotFound
+from ragapp.errors import ConfigError, NotFound, RagappError
 from ragapp.options import ConfigFile, FlowName, Json, Library, Llm, Set, flags_of, opened
 
 if TYPE_CHECKING:
     from ragapp.eval.dataset import Dataset
+    from ragapp.eval.judging import Judged
     from ragapp.eval.records import Record, RunFolder
     from ragapp.rag import Rag
 
@@ -48,6 +49,10 @@ def import_(
     documents: Annotated[
         Path | None, typer.Option("--documents", help="Folder for the set's own texts, to be ingested.")
     ] = None,
+    originals: Annotated[
+        list[Path] | None,
+        typer.Option("--originals", help="Set that paraphrases take gold and answers from. May be repeated."),
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Which qrels of a BEIR folder.")] = "test",
     format_: Annotated[
         str, typer.Option("--format", help="Name of the format, where it cannot be told from the file.")
@@ -56,8 +61,9 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Turn a set of questions into a file that `ragapp eval run` reads and people can edit."""
-    from ragapp.eval.dataset import load, save
+    from ragapp.eval.dataset import completed, load, save
     from ragapp.eval.formats import export
+    from ragapp.eval.values import counted
 
     _check_free(out, force=force)
     if documents is None:
@@ -65,15 +71,17 @@ def import_(
     else:
         made = export(source, documents, format=format_, split=split)
         dataset, written = made.dataset, len(made.files)
+    if originals:
+        dataset = completed(dataset, *map(load, originals))
     save(dataset, out)
     if as_json:
         console.out_json({"file": str(out), "questions": len(dataset.questions), "documents": written,
                           "warnings": list(dataset.warnings)})  # fmt: skip
         return
     _warn(dataset)
-    console.out(f"{len(dataset.questions):,} questions written to {out}.")
+    console.out(f"{counted(len(dataset.questions), 'question')} written to {out}.")
     if documents is not None:
-        console.out(f"{written:,} documents written to {documents}.")
+        console.out(f"{counted(written, 'document')} written to {documents}.")
         console.talk(f"Next: ragapp ingest {documents}; ragapp eval run {out}")
 
 
@@ -102,6 +110,7 @@ def make(
     """Make questions of the library's own documents: by the Llama where one is set, else from their structure."""
     from ragapp.eval import synth
     from ragapp.eval.dataset import save
+    from ragapp.eval.values import counted
 
     _check_free(out, force=force)
     with (
@@ -118,7 +127,7 @@ def make(
         console.out_json({"file": str(out), "questions": len(dataset.questions), "warnings": list(dataset.warnings)})
         return
     _warn(dataset)
-    console.out(f"{len(dataset.questions):,} questions written to {out}.")
+    console.out(f"{counted(len(dataset.questions), 'question')} written to {out}.")
     console.talk(f"Read them first: it is a file to be edited. Next: ragapp eval run {out}")
 
 
@@ -138,6 +147,10 @@ def run_(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run of this name is there.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Questions at a time; 0: as many as help.")] = 0,
     seed: Seed = 0,
+    judge: Annotated[bool, typer.Option("--judge", help="Also let the Llama say which answers are right.")] = False,
+    ragas: Annotated[
+        list[str] | None, typer.Option("--ragas", help="Also a metric of ragas, like Faithfulness. May be repeated.")
+    ] = None,
     traces: Annotated[bool, typer.Option("--traces/--no-traces", help="Keep all that led to each answer.")] = True,
     library: Library = None,
     config: ConfigFile = None,
@@ -145,11 +158,14 @@ def run_(
     as_json: Json = False,
 ) -> None:
     """Ask every question of a set and measure. A run that was stopped goes on with the same command."""
-    from ragapp.eval import runner
+    from ragapp.eval import judging, runner
 
     if search and flow:
         raise ConfigError("A flow makes answers, and --search asks for none.", "Leave out one of the two.")
+    if search and (judge or ragas):
+        raise ConfigError("--judge and --ragas look at answers, and --search asks for none.", "Leave out --search.")
     with _asked(questions, library, config, settings, llm=llm, quiet=as_json) as (rag, dataset):
+        _check_judges(rag, dataset, judge=judge, ragas=ragas or ())
         kind: Literal["search", "ask"] = "search" if search else "ask"
         at_once = workers or _helpful(rag, search=search)
         planned = runner.planned(rag, dataset, kind=kind, flow=flow, k=k, seed=seed, workers=at_once)
@@ -165,14 +181,53 @@ def run_(
             except KeyboardInterrupt:
                 console.talk(f"Stopped. What was done is kept in {runs / called}; the same command goes on from there.")
                 raise typer.Exit(STOPPED) from None
-    _end(made, runs, as_json=as_json)
+        judged, stopped = _judged(rag, made, quiet=as_json) if judge else (None, False)
+        more = judging.ragas_scores(ragas, made.dataset(), made.records(), model=rag.chat) if ragas else {}
+    _end(made, runs, judged, more, as_json=as_json)
+    if stopped:
+        raise typer.Exit(STOPPED)
 
 
-def _end(run: RunFolder, runs: Path, *, as_json: bool) -> None:
+def _check_judges(rag: Rag, dataset: Dataset, *, judge: bool, ragas: Sequence[str]) -> None:
+    """Raise ConfigError where nobody can judge, or ragas cannot be used: before the work."""
+    from ragapp.eval import judging
+
+    if judge and rag.chat is None:
+        raise ConfigError("No model is set that could judge.", "Name one with --llm.")
+    if judge and not any(map(judging.references, dataset.questions)):
+        raise ConfigError("No question says what a right answer is, so none can be judged.", "Add answers to the set.")
+    if ragas:
+        judging.ragas_scores(ragas, dataset, (), model=rag.chat)
+
+
+def _judged(rag: Rag, run: RunFolder, *, quiet: bool) -> tuple[Judged | None, bool]:
+    """What the library's model says of the answers of a run, also at earlier times; and whether it was stopped."""
+    from ragapp.eval import judging
+    from ragapp.trace import without_login
+
+    judge = judging.ModelJudge(rag.chat, without_login(rag.config.chat.model))
+    before = judging.kept(run.path, judge.name)
+    known = before.verdicts if before else {}
+    left = [each for each in run.records() if each.id not in known and judging.is_judgeable(each)]
+    with evalview.progress(quiet=quiet) as tell, _stoppable() as stopped:
+
+        def note(said: judging.Judgement) -> None:
+            judging.keep(run.path, judge.name, said)
+            done.append(said.id)
+            tell("answers judged", len(done), len(left), "")
+
+        done: list[str] = []
+        judging.judged(judge, run.dataset(), left, progress=note, cancelled=stopped)
+        return judging.kept(run.path, judge.name), stopped()
+
+
+def _end(
+    run: RunFolder, runs: Path, judged: Judged | None, more: Mapping[str, Mapping[str, float]], *, as_json: bool
+) -> None:
     from ragapp.eval.measures import summary
     from ragapp.trace import plain
 
-    found = summary(run.dataset(), run.records())
+    found = summary(run.dataset(), run.records(), judged=judged, more=more)
     if as_json:
         console.out_json({"run": str(run.path), "manifest": plain(run.manifest), "summary": plain(found)})
     else:
@@ -198,10 +253,10 @@ class _Means:
 
     def note(self, record: Record) -> str:
         from ragapp.eval.measures import HEADLINE, of_run
-        from ragapp.eval.records import find_run
+        from ragapp.eval.records import RunFolder
 
         if self._values is None or self._dataset is None:
-            run = find_run(self._runs, self._name)
+            run = RunFolder.open(self._runs / self._name)
             self._dataset = run.dataset()
             self._values = of_run(self._dataset, run.records())
         self._values.update(of_run(self._dataset, [record]))
@@ -218,13 +273,22 @@ def list_(runs: Runs = RUNS, as_json: Json = False) -> None:
     from ragapp.eval.records import runs_in
     from ragapp.trace import plain
 
-    found = [(run.manifest, len(run.records())) for run in runs_in(runs)]
+    found = [(run.manifest, _done(run)) for run in runs_in(runs)]
     if as_json:
         console.out_json([{**plain(manifest), "done": done} for manifest, done in found])
     elif found:
         console.table(("name", "set", "kind", "done", "begun (UTC)", "settings"), evalview.run_rows(found))
     else:
         console.talk(f"There are no runs in {runs}. `ragapp eval run SET` makes one.")
+
+
+def _done(run: RunFolder) -> int | None:
+    """How many questions of a run have a record; None where its records are damaged: the other runs are fine."""
+    try:
+        return len(run.records())
+    except RagappError as error:
+        console.talk(f"warning: {error.message}")
+        return None
 
 
 @evaluate.command()

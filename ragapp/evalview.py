@@ -13,8 +13,8 @@ from ragapp import console
 if TYPE_CHECKING:
     from ragapp.eval.compare import Comparison
     from ragapp.eval.dataset import Gold, Question
-    from ragapp.eval.measures import Summary
-    from ragapp.eval.records import Hit, Manifest, Record, RunFolder
+    from ragapp.eval.measures import Disagreements, Summary
+    from ragapp.eval.records import Manifest, Record, RunFolder
     from ragapp.eval.stats import Difference
 
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
@@ -106,8 +106,10 @@ def duration(seconds: float) -> str:
 def run_end(run: RunFolder, summary: Summary) -> None:
     """The end of a run: its headline measures with their intervals, its times, what there is to be told."""
     from ragapp.eval.measures import HEADLINE
+    from ragapp.eval.values import counted
 
-    means = [(name, summary.means[name]) for name in HEADLINE if name in summary.means]
+    others = [name for name in summary.means if name.startswith("ragas.")]
+    means = [(name, summary.means[name]) for name in (*HEADLINE, *others) if name in summary.means]
     shown = [(name, mean) for name, mean in means if not name.startswith("latency.")]
     rows = [(name, f"{m.value:.3f}", f"{m.low:.3f} to {m.high:.3f}", m.n) for name, m in shown]
     if rows:
@@ -115,13 +117,26 @@ def run_end(run: RunFolder, summary: Summary) -> None:
     elif not summary.errors:
         console.talk("No measure applies to these questions: they have no gold places and no answers.")
     if summary.refusals is not None:
-        counted = summary.refusals
+        said = summary.refusals
         console.out(
-            f"Refused: {counted.right:,} of {counted.unanswerable:,} questions without an answer, "
-            f"{counted.false:,} of {counted.answerable:,} with one."
+            f"Refused: {said.right:,} of {counted(said.unanswerable, 'question')} without an answer, "
+            f"{said.false:,} of {said.answerable:,} with one."
         )
+    if summary.disagreements is not None:
+        judged(summary.disagreements)
     latencies(summary)
     notes(run, summary)
+
+
+def judged(found: Disagreements) -> None:
+    """What a model judge said beside the measure that tells whether an answer is right."""
+    from ragapp.eval.values import counted
+
+    told = f"{found.judge} judged {counted(found.judged, 'answer')}, {found.unsure:,} of them without a verdict."
+    console.out(f"{told} With {found.measure} it agrees on {found.agreed:,}.")
+    for ids, what in ((found.only_judge, "only the judge"), (found.only_measure, "only the measure")):
+        if ids:
+            console.out(f"Right for {what}: {_listed(ids)}.")
 
 
 def latencies(summary: Summary) -> None:
@@ -134,13 +149,15 @@ def latencies(summary: Summary) -> None:
 
 def notes(run: RunFolder, summary: Summary) -> None:
     """Warnings, and questions that failed or have no measure, with their counts."""
+    from ragapp.eval.values import counted
+
     for warning in run.manifest.warnings:
         console.talk(f"warning: {warning}")
     if summary.errors:
         key, error = next(iter(summary.errors.items()))
-        console.talk(f"warning: {len(summary.errors):,} questions failed, the first of them {key}: {error}")
+        console.talk(f"warning: {counted(len(summary.errors), 'question')} failed, the first of them {key}: {error}")
     for reason, (metrics, count) in reasons(summary.not_applicable).items():
-        console.talk(f"note: {count:,} questions are not in {_listed(metrics)}: {reason}.")
+        console.talk(f"note: {counted(count, 'question')} not in {_listed(metrics)}: {reason}.")
 
 
 def reasons(not_applicable: Mapping[str, Mapping[str, int]]) -> dict[str, tuple[list[str], int]]:
@@ -161,13 +178,17 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def run_rows(runs: Sequence[tuple[Manifest, int]]) -> list[tuple[str, str, str, str, str, str]]:
-    """Lines of ``ragapp eval list``: manifests with how many questions are done."""
+def run_rows(runs: Sequence[tuple[Manifest, int | None]]) -> list[tuple[str, str, str, str, str, str]]:
+    """Lines of ``ragapp eval list``: manifests with how many questions are done, None where nobody can tell."""
     return [
-        (m.name, m.set, m.kind if not m.flow else f"{m.kind} ({m.flow})", f"{done:,} of {m.questions:,}",
+        (m.name, m.set, m.kind if not m.flow else f"{m.kind} ({m.flow})", _progress(m, done),
          m.started[:16].replace("T", " "), ", ".join(f"{key}={value}" for key, value in m.settings.items()))
         for m, done in runs
     ]  # fmt: skip
+
+
+def _progress(manifest: Manifest, done: int | None) -> str:
+    return f"damaged, of {manifest.questions:,}" if done is None else f"{done:,} of {manifest.questions:,}"
 
 
 # -- two runs ----------------------------------------------------------------------------------------------------------
@@ -175,6 +196,8 @@ def run_rows(runs: Sequence[tuple[Manifest, int]]) -> list[tuple[str, str, str, 
 
 def comparison(found: Comparison) -> None:
     """What differs between two runs, and whether that is more than noise."""
+    from ragapp.eval.values import counted
+
     for note in found.notes:
         console.talk(f"note: {note}")
     console.out(f"A: {found.a}\nB: {found.b}")
@@ -190,7 +213,7 @@ def comparison(found: Comparison) -> None:
     if not found.changed:
         console.out("No question changed.")
         return
-    console.out(f"{len(found.changed):,} of {found.questions:,} questions changed; most of all:")
+    console.out(f"{len(found.changed):,} of {counted(found.questions, 'question')} changed; most of all:")
     changed = [
         (c.id, c.metric, _or_none(c.before), _or_none(c.after), _short(c.text, 80)) for c in found.changed[:CHANGED]
     ]
@@ -221,6 +244,7 @@ def _or_none(value: float | None) -> str:
 def question(asked: Question, record: Record, scores: Mapping[str, float]) -> None:
     """A question, what is known of its answer, and what was found and said."""
     from ragapp.eval.measures import HEADLINE
+    from ragapp.eval.retrieval import is_right
 
     console.out(f"{asked.id}: {asked.text}")
     for turn in asked.history:
@@ -239,7 +263,7 @@ def question(asked: Question, record: Record, scores: Mapping[str, float]) -> No
     console.out(f"\nFound ({len(record.hits):,}, * holds gold):")
     for rank, hit in enumerate(record.hits[:HITS], 1):
         by = ", ".join(f"{name} {place.rank}" for name, place in hit.found_by.items())
-        console.out(f"{rank:3}.{'*' if _is_gold(asked, hit) else ' '} {hit.document}, page {hit.page}  ({by})")
+        console.out(f"{rank:3}.{'*' if is_right(asked.gold, hit) else ' '} {hit.document}, page {hit.page}  ({by})")
         console.out(f"      {_short(hit.text)}")
     times = ", ".join(f"{name} {_ms(seconds)} ms" for name, seconds in record.timings.items())
     console.out(f"\ntimes: {times}")
@@ -254,15 +278,6 @@ def _answer(record: Record) -> None:
     for cite in record.citations:
         mark = {True: "the gold quote", False: "not the gold quote", None: "no quote to compare with"}[cite.gold]
         console.out(f"[{cite.marker}] {cite.document}, page {cite.page} ({cite.state}; {mark})")
-
-
-def _is_gold(asked: Question, hit: Hit) -> bool:
-    """Whether a hit holds a gold quote or, where none is known, lies on a gold page."""
-    from ragapp.eval.dataset import is_same_document
-
-    if hit.gold is not None:
-        return hit.gold
-    return any(hit.page in gold.pages and is_same_document(gold.document, hit.document) for gold in asked.gold)
 
 
 def _gold(gold: Gold) -> str:

@@ -9,6 +9,7 @@ Not covered: adapters (LoRA), models with pictures or sound, weights left on dis
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -44,6 +45,16 @@ _LIBRARIES: Mapping[str, tuple[str, ...]] = {
 _OTHERWISE = "name the model's unquantised version, a GGUF file of it, or a server that runs it (http://…)."
 # Transformers sets torch's default numbers for the whole process while it loads: two models at once get each other's.
 _ONE_AT_A_TIME = threading.Lock()
+_PATIENCE_S = 10.0  # for the model that is being loaded when the program ends
+
+
+@atexit.register
+def _wait_for_a_load() -> None:
+    """At Python's end: a thread that is inside torch when Python takes itself apart would end the program by abort.
+
+    The lock is kept, so that no other load begins.
+    """
+    _ONE_AT_A_TIME.acquire(timeout=_PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,8 @@ class Wardrobe:
         k = tools.k if asked.k is None else asked.k
         if k < 1:
             raise ConfigError(f"{k} passages cannot be cited.", "k is at least 1.")
+        reranker = tools.reranker if asked.reranker is None else self._reranker(tools, asked.reranker)
+        # Last: an error keeps what it has seen, and a model must not seem to write for as long as somebody keeps one.
         if asked.model is not None and asked.model != tools.model:
             tools = self._voiced(tools, asked.model)
         answerer = tools.answerer
@@ -141,7 +143,7 @@ class Wardrobe:
             tools,
             k=k,
             depth=max(tools.depth, k),
-            reranker=tools.reranker if asked.reranker is None else self._reranker(tools, asked.reranker),
+            reranker=reranker,
             answerer=answerer,
             expansion=replace(tools.expansion, hyde=asked.hyde or tools.expansion.hyde),
         )

@@ -103,6 +103,7 @@ class Line:
             self.touch()
             try:
                 self._thread.start()
+                _THREADS.add(self._thread)
             except RuntimeError:
                 self._thread = None
                 self._waiting.remove(request)
@@ -152,14 +153,11 @@ class Line:
         """Seconds since the last sign of life."""
         return time.monotonic() - self._alive
 
-    def stop(self, patience: float) -> None:
-        """Halt all requests, and give the thread ``patience`` seconds to end."""
+    def halt(self) -> None:
+        """Halt all requests."""
         with self._lock:
-            thread = self._thread
             for request in (*self._running, *self._waiting):
                 request.halt.set()
-        if thread is not None:
-            thread.join(patience)
 
     def _run(self) -> None:
         error: Exception | None = None
@@ -180,10 +178,16 @@ class Line:
 
 
 _LINES: weakref.WeakSet[Line] = weakref.WeakSet()
+# A thread outlives what its line knows of it: it frees tensors when nothing is left to write, and its model when nobody
+# else holds that any more.
+_THREADS: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 @atexit.register
 def _stop_all() -> None:
     """At Python's end: a thread that is inside torch when Python takes itself apart would end the program by abort."""
     for line in list(_LINES):
-        line.stop(_PATIENCE_S)
+        line.halt()
+    until = time.monotonic() + _PATIENCE_S
+    for thread in list(_THREADS):
+        thread.join(max(0.0, until - time.monotonic()))

@@ -334,17 +334,22 @@ class Rag:
 
     # -- the read path -------------------------------------------------------------------------------------------
 
-    def search(self, question: str | Query, k: int | None = None) -> list[Passage]:
-        """At most ``k`` passages (``search.k``), best first. Raises QuestionError."""
+    def search(
+        self, question: str | Query, k: int | None = None, *, told: Callable[[Event], None] = lambda event: None
+    ) -> list[Passage]:
+        """At most ``k`` passages (``search.k``), best first. Raises QuestionError.
+
+        ``told`` hears of every step as it ends: a reranker that gave up says so in the ``warning`` of its detail.
+        """
         query = self._query(question)
         if k is not None and k < 1:
             raise QuestionError(f"{k} passages cannot be looked for.", "k is at least 1.")
         wanted, tools = k or self.config.search.k, self._tools_for_one()
-        query = _result(rewrite(tools, query))
+        query = _result(rewrite(tools, query), told)
         # A reranker looks at more than is wanted; where none is set, the order of the fusion needs no more.
         reranks = not isinstance(tools.reranker, KeepOrder)
-        found = _result(search(tools, query, max(wanted, tools.depth) if reranks else wanted))
-        return (_result(rerank(tools, query, found)) if reranks else found)[:wanted]
+        found = _result(search(tools, query, max(wanted, tools.depth) if reranks else wanted), told)
+        return (_result(rerank(tools, query, found), told) if reranks else found)[:wanted]
 
     def ask(
         self,
@@ -377,15 +382,13 @@ class Rag:
         query = self._query(question)
         name = flow or self.config.answer.flow
         run: Flow = registry.resolve("flow", name)
-        tools = self._tools_for_one()
-        if asked is not None:
-            tools = self._wardrobe.suit(tools, asked)
         if save_trace is None:
-            return self._finished(run, tools, query)
+            return self._finished(run, self._tools_as(asked), query)
         from ragapp import trace
 
         file = Path(save_trace).expanduser()
         trace.check_target(file)
+        tools = self._tools_as(asked)
         config = wished(self.config, asked) if asked else self.config
         begun = trace.begin(query, name, config, self.catalog)
         return trace.record(self._finished(run, tools, query), begun, lambda made: made.save(file))
@@ -479,8 +482,11 @@ class Rag:
 
     def _voice(self, model: str) -> Voice:
         """What a model that a question has named writes with."""
-        config = wished(self.config, Asked(model=model))
-        made = parts.chat_of(config)
+        with self._tools_lock:
+            now, own = self.config, self.chat
+        config = wished(now, Asked(model=model))
+        # It may have become the library's own since the question came.
+        made = own if model == now.chat.model else parts.chat_of(config)
         return parts.voice_of(config, self.catalog, self._lexicon, embedder=self._embedder, chat=made)
 
     def boxes_of(self, found: Passage | Citation) -> tuple[Box, ...]:
@@ -597,6 +603,11 @@ class Rag:
         answer = self.config.answer
         return replace(self._made_tools(), budget=Budget(answer.calls, answer.tokens, answer.seconds))
 
+    def _tools_as(self, asked: Asked | None) -> Toolbox:
+        """The tools for one question that has wishes. Raises what ``Wardrobe.suit`` does."""
+        tools = self._tools_for_one()
+        return tools if asked is None else self._wardrobe.suit(tools, asked)
+
     def _made_tools(self) -> Toolbox:
         with self._tools_lock:
             if self._tools is None:
@@ -617,11 +628,11 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _result(step: Generator[Event, None, _T]) -> _T:
-    """What a step returns, its events passed over."""
+def _result(step: Generator[Event, None, _T], told: Callable[[Event], None]) -> _T:
+    """What a step returns; ``told`` is given its events."""
     while True:
         try:
-            next(step)
+            told(next(step))
         except StopIteration as end:
             result: _T = end.value
             return result

@@ -73,7 +73,9 @@ class Offers:
 
     def choose(self, model: str) -> None:
         """Keep a choice, and let questions name the model from now on."""
-        self._desk.execute("INSERT OR REPLACE INTO chosen VALUES ('model', ?, ?)", model, self.configured)
+        # The server may be started in another folder next time.
+        kept = model if model == self.configured else spelled_out(model)
+        self._desk.execute("INSERT OR REPLACE INTO chosen VALUES ('model', ?, ?)", kept, self.configured)
         if model:
             self._remember(model)
 
@@ -178,7 +180,7 @@ def shown(model: str) -> str:
     if not model:
         return QUOTES
     if model.lower().startswith(("http://", "https://")):
-        return re.sub(r"(?<=//)[^/@]*@", "", model)
+        return re.sub(r"(?<=//)[^/?#]*@", "", model)
     # A hub's cache keeps a model under …/models--org--name/snapshots/commit.
     cached = re.search(r"[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+[/\\]?$", model)
     if cached:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -165,6 +166,33 @@ def test_pages_of_citations() -> None:
     assert without["citation.page_recall"] == 0
     assert "citation.page_precision" not in without
     assert "citation.page_recall" not in scores(asked(Gold("pump.pdf")), said("x [1]", cite(1, "x")))
+
+
+def test_quotes_that_nobody_found_count_neither_for_nor_against() -> None:
+    question = asked(Gold("pump.pdf", (1,), WEIGHT), Gold("other.pdf", (2,), PRICE))
+    record = replace(said("x [1]", cite(1, WEIGHT, gold=True)), relevant={"quotes": 1})
+    assert scores(question, record)["citation.span_recall"] == 1
+    assert scores(question, replace(record, relevant={"quotes": 2}))["citation.span_recall"] == 0.5
+    lost = replace(said("x"), relevant={"quotes": 0})
+    assert not [name for name in scores(question, lost) if "span" in name]
+    assert why_not(question, lost, "citation.span_recall") == "gold quote not found in the document"
+
+
+def test_an_answer_that_cites_nothing_reaches_no_quote() -> None:
+    question = asked(Gold("pump.pdf", (1,), WEIGHT))
+    made = scores(question, replace(said("x"), relevant={"quotes": 1}))
+    assert (made["citation.span_recall"], made["citation.page_recall"]) == (0, 0)
+    assert "citation.span_precision" not in made
+    assert why_not(question, replace(said("x"), relevant={"quotes": 1}), "citation.span_precision") == "no citations"
+
+
+@pytest.mark.parametrize("right", ["A", "the", "…", "?!"])
+def test_a_right_answer_without_words_is_none(right: str) -> None:
+    for record in (said("The pump is blue."), said(NO_ANSWER_EN, reason="no_evidence")):
+        made = scores(asked(answers=(right,)), record)
+        assert not {"answer.em", "answer.f1", "answer.recall", "answer.holds"} & made.keys()
+        assert why_not(asked(answers=(right,)), record, "answer.holds") == "no right answer with words"
+    assert scores(asked(answers=(right, "12 kg")), said("It weighs 9 kg."))["answer.holds"] == 0
 
 
 def test_spans_of_citations() -> None:

@@ -395,6 +395,34 @@ def test_as_many_models_as_memory_is_meant_for(library: Path) -> None:
         assert "sand" in rag.ask(QUESTION, asked=Asked(model=SAND)).text
 
 
+def test_a_wish_that_cannot_be_fulfilled_holds_no_model(library: Path, tmp_path: Path) -> None:
+    with opened(library, chat__model=CHEESE) as rag:
+        for model in (SAND, SILK, WOOL):
+            rag.offer_model(model)
+        refusals = []
+        for model in (SAND, SILK):
+            with pytest.raises(ConfigError, match="reranker") as caught:
+                rag.stream(QUESTION, asked=Asked(model=model, reranker="nosuch"))
+            refusals.append(caught)
+            with pytest.raises(ConfigError, match="no folder") as caught:
+                rag.stream(QUESTION, save_trace=tmp_path / "no" / "folder.json", asked=Asked(model=model))
+            refusals.append(caught)
+        assert "wool" in rag.ask(QUESTION, asked=Asked(model=WOOL)).text
+        assert all(refusal.tb for refusal in refusals), "somebody keeps the errors, with the frames of the questions"
+
+
+def test_a_model_that_becomes_the_librarys_own_meanwhile_is_not_built_twice(library: Path) -> None:
+    MADE.clear()
+    with opened(library) as rag:
+        before = rag._tools_for_one()
+        rag.use_model(SAND)
+        late = rag._wardrobe.suit(before, Asked(model=SAND))
+        assert late.model == SAND
+        assert late.loan is not None
+        assert late.loan.voice.chat is rag.chat
+        assert MADE == ["sand"]
+
+
 def test_an_answer_that_fails_gives_its_model_back(library: Path) -> None:
     with opened(library) as rag:
         for model in (SAND, SILK, WOOL):

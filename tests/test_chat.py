@@ -555,3 +555,35 @@ def test_scripted_delay() -> None:
     started = time.monotonic()
     chat.invoke("q")
     assert time.monotonic() - started >= 0.15
+
+
+def test_a_program_that_ends_with_its_last_answer_ends_in_good_order() -> None:
+    """The thread that wrote may still free tensors then, and be the last that holds the model."""
+    python("""
+import threading, time, torch
+from ragapp.queueing import Line, Request
+from ragapp.sampling import Options
+
+class Model:
+    def __init__(self):
+        self.numbers = torch.ones(300, 300)
+    def work(self, line):
+        while (taken := line.take(1)) is not None:
+            for request in taken:
+                line.drop(request)
+    def __del__(self):
+        until = time.monotonic() + 0.4
+        while time.monotonic() < until:
+            self.numbers @ self.numbers
+
+class Text:
+    ids = []
+    def end(self):
+        return ""
+
+request = Request([1], Options(4, 0.0, 1.0, None, ()), 4, [], Text())
+line = Line(Model().work, "line")
+line.submit(request)
+del line
+assert request.done.wait(60)
+""")

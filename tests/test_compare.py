@@ -148,8 +148,8 @@ def test_what_is_missing_or_failed_is_told_and_in_no_measure(made: Any) -> None:
     assert found.questions == 10
     assert {d.n for d in found.differences} == {9}
     assert found.notes == (
-        "1 questions of the run a failed, and are in no measure.",
-        "14 of 24 questions of the run b are not done.",
+        "1 question of the run a failed: in no measure.",
+        "14 of 24 questions of the run b not done.",
     )
     broken = [change for change in found.changed if change.id == "q01"]
     assert [(change.before, change.after) for change in broken] == [(None, 1.0)]

@@ -230,7 +230,7 @@ def test_questions_that_cannot_be_measured_are_counted() -> None:
 
 def test_contradictions_and_repetitions_are_counted() -> None:
     assert warnings_of({"answer": "a", "answerable": False}) == (
-        "1 question marked as not answerable, with an answer all the same: it is not used.",
+        "1 question marked as not answerable, with an answer or a gold place all the same: it is not used.",
     )
     twice = {"question": "Same?", "pdf": "a.pdf"}
     assert warnings_of(twice, {**twice, "question": " Same?\n"}, {"pdf": "a.pdf"}) == (
@@ -238,6 +238,25 @@ def test_contradictions_and_repetitions_are_counted() -> None:
     )
     other = {**twice, "history": [{"role": "user", "content": "Other."}]}
     assert warnings_of(twice, other) == ()
+
+
+def test_what_a_gold_place_says_that_nobody_reads_is_told() -> None:
+    rows = [("q:1", {"question": "Why?", "gold": [{"document": "a.pdf", "pagess": [3], "section": "x"}]})] * 4
+    rows = [(f"q:{n}", {**row, "id": str(n)}) for n, (_, row) in enumerate(rows)]
+    found = of_rows(rows, "q")
+    assert found.warnings[0] == (
+        'Not used, with the number of questions that have it: "gold.pagess" (4, did you mean "pages"?), '
+        '"gold.section" (4).'
+    )
+    assert not found.questions[0].tags
+    said = wrong(gold=[{"document": "a.pdf", "pages": [1], "page_base": 0}])
+    assert '"page_base" stands in a gold place' in said.message
+    assert "beside the question" in (said.hint or "")
+
+
+def test_a_gold_place_of_a_question_without_answer_is_told() -> None:
+    row = {"id": "a", "question": "Why?", "answerable": False, "gold": [{"document": "a.pdf", "page": 1}]}
+    assert "with an answer or a gold place all the same" in of_rows([("q:1", row)], "q").warnings[0]
 
 
 def test_a_misspelt_member_is_named_and_never_a_tag() -> None:
@@ -427,7 +446,12 @@ def test_paraphrases_take_what_they_lack_from_their_originals() -> None:
     assert first == replace(FULL, id="p1", text="Who hands over the money?", tags=tags)
     assert second == asked.questions[1]
     assert (third.gold, third.answers, third.tags["kind"]) == (FULL.gold, ("me",), "own")
-    assert found.warnings == ("1 question without gold place and answer: only times and refusals can be measured.",)
+    assert found.warnings == (
+        "1 question left without an original: none that is there is named.",
+        "1 question without gold place and answer: only times and refusals can be measured.",
+    )
+    with pytest.raises(ConfigError, match="No question of the set p names one of the originals"):
+        completed(asked, of_questions("y", [Question("f2", "What?")]))
     with pytest.raises(ConfigError, match='more than one question with the id "f1"'):
         completed(asked, of_questions("x", [FULL]), of_questions("y", [FULL]))
 

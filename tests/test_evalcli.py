@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ragapp.eval.records import RunFolder
 from ragapp.eval.stats import Difference
 from ragapp.eval.tuned import Tuned
 from ragapp.rag import Rag
+from ragapp.scripted import ScriptedChat
 from tests.libraries import child_environment
 
 TEXTS = {
@@ -135,7 +137,7 @@ def test_a_run_prints_measures_with_intervals_and_says_what_comes_next(ragapp: S
     assert table["passages.success@1"][1:] == ["1.000", "1.000", "to", "1.000", "3"]
     assert "p95" in table["step"]
     assert "total" in table
-    assert "of 1 questions without an answer" in out
+    assert "of 1 question without an answer" in out
     assert "ragapp eval report first" in err
     assert "ragapp eval compare first OTHER" in err
     assert [r.id for r in RunFolder.open(Path("ragapp-runs/first")).records()] == ["litres", "months", "加油", "paris"]
@@ -211,6 +213,88 @@ def test_runs_are_listed_with_what_is_done(ragapp: Screen, ready: Path) -> None:
     assert [(row["name"], row["done"]) for row in json.loads(ragapp("eval", "list", "--json")[1])] == [("first", 4)]
 
 
+def test_a_search_whose_reranker_failed_says_so(ragapp: Screen, ready: Path) -> None:
+    options = ("--library", ready / "library", "--set", "reranker.name=tests.test_runner:Failing")
+    for more in ((), ("--json",)):
+        code, out, err = ragapp("search", "How many litres?", *options, *more)
+        assert (code, "pump.txt" in out) == (0, True)
+        assert "note: The model is gone. The passages stand in the order of the search." in err
+
+
+def talker() -> ScriptedChat:
+    """A model that answers two questions, and judges the answers."""
+    return ScriptedChat(replies=["It moves 42 litres [1].", "YES\nThe same.", "It moves 42 litres [1].", "NO\nOther."])
+
+
+def test_the_llama_judges_and_what_it_said_is_kept(ragapp: Screen, ready: Path) -> None:
+    row = {**ROWS[0], "must_contain": ["42"]}
+    Path("one.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    options = ("one.jsonl", "--library", ready / "library", "--llm", "tests.test_evalcli:talker", "--name", "said")
+    code, out, err = ragapp("eval", "run", *options, "--judge")
+    assert (code, "With answer.contains, else answer.holds it agrees on 1." in out) == (0, True), err
+    assert "tests.test_evalcli:talker judged 1 answer, 0 of them without a verdict." in out
+    # Nothing is judged twice: the model would say NO now.
+    told = json.loads(ragapp("eval", "run", *options, "--judge", "--json")[1])
+    assert told["summary"]["disagreements"]["agreed"] == 1
+    assert json.loads(ragapp("eval", "run", *options, "--json")[1])["summary"]["disagreements"] is None
+    ragapp("eval", "report", "said", "--out", "page.json")
+    found = json.loads(Path("page.json").read_text(encoding="utf-8"))
+    assert found["run"]["summary"]["disagreements"]["judged"] == 1
+
+
+def test_a_judge_that_is_stopped_leaves_the_run_whole(
+    ragapp: Screen, ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("one.jsonl").write_text(json.dumps(ROWS[0]) + "\n", encoding="utf-8")
+    monkeypatch.setattr(evalcli, "_stoppable", lambda: nullcontext(lambda: True))
+    options = ("--llm", "tests.test_evalcli:talker", "--judge", "--name", "said")
+    code, out, _ = ragapp("eval", "run", "one.jsonl", "--library", ready / "library", *options)
+    assert (code, "passages.success@1" in out, " judged " in out) == (130, True, False)
+    assert RunFolder.open(Path("ragapp-runs/said")).manifest.ended
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--search", "--judge"), "--search asks for none"),
+        (("--search", "--ragas", "Faithfulness"), "--search asks for none"),
+        (("--judge",), "No model is set that could judge"),
+        (("--judge", "--llm", "tests.test_evalcli:talker"), "none can be judged"),
+    ],
+)
+def test_a_judge_that_cannot_judge_is_told_before_the_work(
+    ragapp: Screen, ready: Path, more: tuple[str, ...], says: str
+) -> None:
+    Path("one.jsonl").write_text(json.dumps(ROWS[1]) + "\n", encoding="utf-8")
+    code, _, err = ragapp("eval", "run", "one.jsonl", "--library", ready / "library", *more)
+    assert (code, says in err, Path("ragapp-runs").exists()) == (2, True, False), err
+
+
+def test_metrics_of_ragas_stand_beside_the_others(ragapp: Screen, ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def found(names: Sequence[str], dataset: Any, records: Sequence[Any], **_: Any) -> dict[str, dict[str, float]]:
+        asked.append((list(names), len(records)))
+        return {record.id: {"ragas.faithfulness": 0.5} for record in records}
+
+    monkeypatch.setattr("ragapp.eval.judging.ragas_scores", found)
+    code, out, _ = run(ragapp, ready, "--ragas", "Faithfulness")
+    assert (code, asked) == (0, [(["Faithfulness"], 0), (["Faithfulness"], 4)])
+    (line,) = (line.split() for line in out.splitlines() if "ragas.faithfulness" in line)
+    assert (line[1], line[-1]) == ("0.500", "4")
+
+
+def test_a_damaged_run_hides_no_other(ragapp: Screen, ready: Path) -> None:
+    run(ragapp, ready, "--search", "--name", "first")
+    run(ragapp, ready, "--search", "--name", "second")
+    with Path("ragapp-runs/first/records.jsonl").open("a") as file:
+        file.write("oh\n")
+    code, out, err = ragapp("eval", "list")
+    assert (code, "damaged, of 4" in out, "4 of 4" in out) == (0, True, True)
+    assert "records.jsonl:5 is no record" in err
+    assert [row["done"] for row in json.loads(ragapp("eval", "list", "--json")[1])] == [None, 4]
+
+
 @pytest.mark.parametrize(("ending", "begins"), [(".html", "<!doctype html>"), (".md", "#"), (".json", "{")])
 def test_a_report_is_written_in_the_form_of_its_ending(ragapp: Screen, ready: Path, ending: str, begins: str) -> None:
     run(ragapp, ready, "--search", "--name", "first")
@@ -279,16 +363,16 @@ def test_a_question_that_fails_gives_another_code_and_the_run_goes_on(
 ) -> None:
     search = Rag.search
 
-    def fails(self: Rag, question: Any, k: int | None = None) -> Any:
+    def fails(self: Rag, question: Any, k: int | None = None, **told: Any) -> Any:
         if "warranty" in question.text:
             raise RagappError("The disk is on fire.")
-        return search(self, question, k)
+        return search(self, question, k, **told)
 
     with monkeypatch.context() as patched:
         patched.setattr(Rag, "search", fails)
         code, _, err = run(ragapp, ready, "--search", "--name", "first")
     assert code == 3
-    assert "1 questions failed, the first of them months: The disk is on fire." in err
+    assert "1 question failed, the first of them months: The disk is on fire." in err
     assert "It failed: The disk is on fire." in ragapp("eval", "show", "first", "months")[1]
     assert run(ragapp, ready, "--search", "--name", "first")[0] == 0
 
@@ -329,10 +413,25 @@ def test_a_spreadsheet_becomes_a_set(ragapp: Screen, ready: Path) -> None:
     with Path("questions.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["问题", "文档", "页"], ["水泵何时加油？", "手册.txt", "1"]])
     code, out, _ = ragapp("eval", "import", "questions.csv", "out.jsonl")
-    assert (code, out) == (0, "1 questions written to out.jsonl.\n")
+    assert (code, out) == (0, "1 question written to out.jsonl.\n")
     told = json.loads(ragapp("eval", "import", "questions.csv", "out.jsonl", "--force", "--json")[1])
     assert (told["questions"], told["documents"]) == (1, 0)
     assert ragapp("eval", "run", "out.jsonl", "--library", ready / "library", "--search")[0] == 0
+
+
+def test_paraphrases_take_their_gold_from_their_originals(ragapp: Screen, ready: Path) -> None:
+    rows = [{"id": "p1", "of": "litres", "question": "What does the pump move?"},
+            {"id": "p2", "of": "gone", "question": "Which one?"}]  # fmt: skip
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    code, _, err = ragapp("eval", "import", "p.jsonl", "out.jsonl", "--originals", ready / "pumps.jsonl")
+    assert code == 0
+    assert "warning: 1 question left without an original" in err
+    first, second = dataset_of(Path("out.jsonl")).questions
+    assert (first.gold, first.answers) == (dataset_of(ready / "pumps.jsonl").questions[0].gold, ("42",))
+    assert (second.gold, first.text) == ((), "What does the pump move?")
+    code, _, err = ragapp("eval", "import", "p.jsonl", "none.jsonl", "--originals", "p.jsonl")
+    assert (code, Path("none.jsonl").exists()) == (2, False)
+    assert "names one of the originals" in err
 
 
 def test_a_set_with_texts_of_its_own_brings_a_folder_to_ingest(ragapp: Screen) -> None:
@@ -342,7 +441,7 @@ def test_a_set_with_texts_of_its_own_brings_a_folder_to_ingest(ragapp: Screen) -
     Path("beir/qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     code, out, err = ragapp("eval", "import", "beir", "out.jsonl", "--documents", "texts", "--split", "dev")
     assert code == 0, err
-    assert "1 documents written to texts." in out
+    assert "1 document written to texts." in out
     assert "ragapp ingest texts" in err
     assert ragapp("ingest", "texts", "--library", "l")[0] == 0
     told = json.loads(ragapp("eval", "run", "out.jsonl", "--library", "l", "--search", "--json")[1])
@@ -364,7 +463,7 @@ def test_questions_are_made_of_the_library_s_documents(
         "eval", "make", "out.jsonl", "--library", ready / "library", "--count", "7", "--seed", "3", "--language", "zh",
         "--no-variants", "--kind", "cloze",
     )  # fmt: skip
-    assert (code, out) == (0, "1 questions written to out.jsonl.\n")
+    assert (code, out) == (0, "1 question written to out.jsonl.\n")
     assert "warning: 2 were left out." in err
     (options,) = asked
     assert {key: options[key] for key in ("count", "seed", "kinds", "language", "variants")} == {

@@ -108,10 +108,11 @@ def test_any_question_has_a_probability_and_always_the_same(
 
 @pytest.mark.parametrize("odds", [ENGLISH, WORDS_ALONE, CJK])
 def test_more_of_anything_never_speaks_against_an_answer(odds: object) -> None:
-    least = Facts(0.0, 0.0, 0.0, 0.0)
+    least = Facts(0.0, 0.0, 0.0, 0.0, numbers=0.0)
     for field in fields(Facts):
         assert odds.of(replace(least, **{field.name: 1.0})) >= odds.of(least)  # type: ignore[attr-defined]
     assert odds.of(least) < 0  # type: ignore[attr-defined]
+    assert odds.of(replace(least, numbers=1.0)) > odds.of(least) + 1  # type: ignore[attr-defined]
 
 
 # -- the facts ---------------------------------------------------------------------------------------------------------
@@ -154,6 +155,52 @@ def test_how_far_the_rankers_agree(dense: Sequence[float], lexical: Sequence[flo
 )
 def test_how_far_the_best_words_are_ahead(lexical: Sequence[float], lead: float) -> None:
     assert facts("a", found(*"abcdefg", lexical=lexical)).lead == pytest.approx(lead)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "numbers"),
+    [
+        ("What does exit code 6 mean?", "Exit code 5 means that another process is writing.", 0.0),
+        ("What does exit code 6 mean?", "Exit code 6 means that the disk is full.", 1.0),
+        ("What does exit code mean?", "The lamp is out.", 1.0),
+        ("How do E42 and E11 differ?", "E42 tells that the pump leaks.", 0.5),
+        ("What is E42?", "Pump 42 leaks.", 0.0),
+        ("What is 42?", "E42 tells that the pump leaks.", 0.0),
+        ("Who wrote it in the 17th century?", "It is of 1640, chapter 17.", 1.0),
+        ("Who owes 4000 pounds?", "He owes 4,000 pounds.", 1.0),
+        ("Who owes 4,000 pounds?", "He owes 4, and 000 is a code.", 0.0),
+        ("Who owes 12345 pounds?", "The rows 1,2345 and 6 are gone.", 0.0),
+        ("Is it 2.5 litres?", "It holds 2 to 5 litres.", 0.0),
+        ("Is it 2.5 litres?", "It holds 2.5l.", 1.0),
+        ("What happens after 3 months?", "After three months it ends.", 1.0),
+        ("What happens after 3 months?", "Those threepence are gone.", 0.0),
+        ("What happens in the 2nd year?", "It ends in the Second year.", 1.0),
+        ("退出码 6 是什么意思？", "退出码 5 表示另一个进程正在写入。", 0.0),
+        ("退出码 6 是什么意思？", "退出码６表示磁盘已满。", 1.0),
+        ("6个月以后呢？", "六个月以后结束。", 1.0),
+        ("6个月以后呢？", "七个月以后结束。", 0.0),
+    ],
+)
+def test_the_questions_numbers_and_codes_are_looked_for(question: str, text: str, numbers: float) -> None:
+    assert facts(question, found(GRASS, text)).numbers == numbers
+
+
+def test_numbers_may_stand_above_a_passage_and_in_several_of_the_first_five() -> None:
+    assert facts("What of 6 and 7?", found("It ends.", "Item 7.", header="Rule 6")).numbers == 1.0
+    assert facts("What of 7?", found(*["It ends."] * 5, "Item 7.")).numbers == 0.0
+
+
+@pytest.mark.parametrize("embedder", [HashingEmbedder(), MODEL])
+def test_a_number_that_no_passage_has_speaks_against_an_answer(embedder: object) -> None:
+    passages = found("An alarm E5 means that the pump of the kiln leaks.", GRASS, dense=(0.5, 0.1), lexical=(5.0, 1.0))
+    for told, strange in (("What does alarm E5 mean?", "What does alarm E6 mean?"), ("E5 表示什么？", "E6 表示什么？")):
+        sure, unsure = (judge(embedder).confidence(Query(text), passages) for text in (told, strange))
+        assert sure > unsure
+
+
+@given(st.text(max_size=60), st.lists(st.text(max_size=60), min_size=1, max_size=3))
+def test_a_text_that_has_the_question_has_its_numbers(question: str, others: list[str]) -> None:
+    assert facts(question, found(*others, question or " ")).numbers == 1.0
 
 
 class Fixed:

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from ragapp.errors import ConfigError, ModelError
-from ragapp.eval.judging import ModelJudge, judged, ragas_scores, references
+from ragapp.eval.judging import Judged, Judgement, ModelJudge, judged, keep, kept, ragas_scores, references
 from ragapp.eval.questions import Dataset, Question
 from ragapp.eval.records import Cite, Hit, Record
 from ragapp.scripted import ScriptedChat
@@ -93,6 +93,18 @@ def test_right_answers() -> None:
     assert references(Question("q", "?", must_contain=("b", "c"))) == ("b", "c")
     assert references(Question("q", "?", must_contain=("b", "c"), match="all")) == ("b … c",)
     assert references(Question("q", "?", answers=("a",), answerable=False)) == ()
+
+
+def test_verdicts_are_kept_by_judge_and_a_half_line_is_passed_over(tmp_path: Path) -> None:
+    assert kept(tmp_path) is None
+    keep(tmp_path, "one", Judgement("a", True, "Yes \ud800."))
+    keep(tmp_path, "two", Judgement("a", False))
+    with (tmp_path / "judged.jsonl").open("ab") as file:
+        file.write(b'{"judge": "two", "id"')
+    keep(tmp_path, "two", Judgement("b", None, "?"))
+    assert kept(tmp_path, "one") == Judged("one", {"a": Judgement("a", True, "Yes \ud800.")})
+    assert kept(tmp_path) == Judged("two", {"a": Judgement("a", False), "b": Judgement("b", None, "?")})
+    assert kept(tmp_path, "three") is None
 
 
 # -- ragas -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -353,3 +355,29 @@ def test_numbers_and_devices_that_auto_means(monkeypatch: pytest.MonkeyPatch) ->
     assert loading.device_of("mps") == "mps"
     assert loading.on_cpu("cpu")
     assert not loading.on_cpu("cuda")
+
+
+# -- the program's end -------------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_ends_while_a_model_is_loaded_ends_in_good_order(folder: Path) -> None:
+    """A thread that is inside torch when Python takes itself apart would end it by abort."""
+    code = f"""
+import threading, time, torch
+from ragapp import loading
+
+begun, load = threading.Event(), loading._network
+
+def slow(*args):
+    begun.set()
+    until, numbers = time.monotonic() + 0.5, torch.ones(300, 300)
+    while time.monotonic() < until:
+        numbers @ numbers
+    return load(*args)
+
+loading._network = slow
+threading.Thread(target=loading.load, args=({str(folder)!r}, "cpu"), daemon=True).start()
+assert begun.wait(60)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,18 +73,39 @@ def test_a_quote_that_is_not_there_is_counted_and_nothing_is_claimed(catalog: Ca
     assert (found.quotes, found.missing) == (2, 1)
     assert words(catalog, found) == ["水泵"]
     assert "passages" not in found.relevant
-    assert (found.relevant["pages"], found.relevant["documents"]) == (2, 2)
+    assert (found.relevant["pages"], found.relevant["documents"], found.relevant["quotes"]) == (2, 2, 1)
+
+
+def test_where_a_quote_was_not_found_nobody_knows_what_holds_it(catalog: Catalog) -> None:
+    pump, book = catalog.document_id("manuals/pump.pdf") or "", catalog.document_id("手册.pdf") or ""
+    lost = Gold("manuals/pump.pdf", (3,), "Nobody said this.")
+    found = places(catalog, lost, Gold("手册.pdf", (1,), "水泵"))
+    assert (found.holds(book, 1, 0, 2), found.holds(book, 2, 30, 40)) == (True, False)
+    assert (found.holds(pump, 3, 90, 99), found.holds(pump, 1, 0, 5)) == (None, False)
+    # The same holds within one document, for all of it where no page is known, and for gold without words.
+    within = places(catalog, lost, Gold("manuals/pump.pdf", (1,), "It needs oil."))
+    assert (within.holds(pump, 3, 90, 99), within.holds(pump, 1, 0, 5)) == (None, False)
+    nowhere = places(catalog, replace(lost, pages=()), Gold("manuals/pump.pdf", (1,), "It needs oil."))
+    assert nowhere.holds(pump, 2, 60, 65) is None
+    paged = places(catalog, Gold("手册.pdf", (2,)), Gold("manuals/pump.pdf", (1,), "It needs oil."))
+    assert (paged.holds(book, 2, 30, 40), paged.holds(book, 1, 0, 2)) == (None, False)
+
+
+def test_gold_pages_that_a_document_does_not_have_are_named(catalog: Catalog) -> None:
+    found = places(catalog, Gold("手册.pdf", (2, 3)), Gold("手册.pdf", (3,), "水泵"), Gold("manuals/pump.pdf", (4,)))
+    assert found.absent == (("手册.pdf", 3), ("manuals/pump.pdf", 4))
+    assert places(catalog, Gold("手册.pdf", (1, 2))).absent == ()
 
 
 def test_what_holds_gold_is_what_overlaps_it(catalog: Catalog) -> None:
     found = places(catalog, Gold("manuals/pump.pdf", quote="It needs oil."))
     ((key, ((start, end),)),) = found.spans.items()
-    assert found.holds(key, start, end)
-    assert found.holds(key, end - 1, end + 9)
-    assert found.holds(key, end, end + 9) is False
-    assert found.holds(key, start - 9, start) is False
-    assert found.holds("another", start, end) is False
-    assert places(catalog, Gold("手册.pdf", (1,))).holds(key, start, end) is None
+    assert found.holds(key, 1, start, end)
+    assert found.holds(key, 1, end - 1, end + 9)
+    assert found.holds(key, 1, end, end + 9) is False
+    assert found.holds(key, 1, start - 9, start) is False
+    assert found.holds("another", 1, start, end) is False
+    assert places(catalog, Gold("手册.pdf", (1,))).holds(key, 1, start, end) is None
 
 
 def test_without_quotes_the_chunks_of_gold_pages_can_be_found(catalog: Catalog) -> None:
@@ -99,7 +121,7 @@ def test_without_pages_and_quotes_only_documents_are_known(catalog: Catalog) -> 
 
 def test_some_gold_without_a_quote_leaves_the_number_of_passages_unknown(catalog: Catalog) -> None:
     found = places(catalog, Gold("手册.pdf", (1,), "水泵"), Gold("manuals/pump.pdf", (1,)))
-    assert dict(found.relevant) == {"documents": 2, "pages": 2}
+    assert dict(found.relevant) == {"documents": 2, "pages": 2, "quotes": 1}
 
 
 def test_gold_that_is_not_relevant_or_not_there_is_none(catalog: Catalog) -> None:

@@ -606,6 +606,7 @@ def test_every_reason_is_known_in_chinese() -> None:
         "citation",
         "contains",
         "passages",
+        "quotes",
         "recall",
     }
 

@@ -115,6 +115,14 @@ def test_gold_without_pages_tells_of_documents_only() -> None:
     assert why_not(question, "passages.mrr@10") == "no gold page or quote"
 
 
+def test_gold_of_which_one_place_has_no_page_leaves_the_number_of_pages_unknown() -> None:
+    question = asked(Gold("a.pdf", (3,)), Gold("b.pdf"))
+    made = scores(question, [hit("a.pdf", 3)], {})
+    assert (made["pages.success@1"], made["documents.recall@1"]) == (1, 0.5)
+    assert not [name for name in made if name.startswith(("pages.recall", "pages.ndcg", "pages.map"))]
+    assert why_not(question, "pages.recall@5") == "number of right pages unknown"
+
+
 def test_a_quote_without_pages_tells_of_passages() -> None:
     question = asked(Gold("a.pdf", (), "the words"))
     levels = {name.partition(".")[0] for name in scores(question, [hit("a.pdf", 1, gold=True)], {})}
@@ -122,6 +130,7 @@ def test_a_quote_without_pages_tells_of_passages() -> None:
     # It is in the library and was not found: that is a zero.
     assert scores(question, [hit("b.pdf", 1)], {"passages": 1})["passages.success@10"] == 0
     assert "passages.success@10" not in scores(question, [hit("b.pdf", 1)], {})
+    assert why_not(question, "passages.success@10") == "gold quote not found in the document"
 
 
 def test_without_a_total_there_is_no_recall_of_passages() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Scripted:
     def __init__(self) -> None:
         self.asked: list[Query] = []
         self.does: dict[str, Any] = {}
+        self.detail: dict[str, str] = {}  # of the step that searched
         self.long: set[str] = set()  # questions whose answers take five seconds
         self.ended: list[str] = []
         self.at_once = self.most_at_once = 0
@@ -76,7 +77,7 @@ class Scripted:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            yield Step("search", 0.25, {"found": 1})
+            yield Step("search", 0.25, {"found": 1, **self.detail})
             yield Found(())
             does = self.does.get(query.text)
             if isinstance(does, Exception):
@@ -121,8 +122,8 @@ def test_a_search_records_hits_best_first_with_their_gold(rag: Rag, tmp_path: Pa
     assert [(hit.document, hit.gold) for hit in records["litres"].hits][:1] == [("pump.txt", True)]
     assert all(hit.gold is False for hit in records["litres"].hits[1:])
     assert {hit.gold for hit in records["months"].hits} == {None}
-    assert records["litres"].relevant == {"passages": 1, "pages": 1, "documents": 1}
-    assert records["oil"].relevant == {"passages": 1, "documents": 1}
+    assert records["litres"].relevant == {"passages": 1, "pages": 1, "documents": 1, "quotes": 1}
+    assert records["oil"].relevant == {"passages": 1, "documents": 1, "quotes": 1}
     assert records["paris"].relevant == {}
     assert records["litres"].answer is None
     assert records["litres"].trace == ""
@@ -408,15 +409,17 @@ def test_a_set_about_other_documents_is_refused_before_anything_is_made(rag: Rag
 def test_what_does_not_fit_is_counted_in_warnings(folder: Path, tmp_path: Path) -> None:
     lost = Question("lost", "How many?", (Gold("pump.txt", quote="Nobody said this."),))
     gone = Question("gone", "Where?", (Gold("gone.pdf"),))
+    beyond = Question("beyond", "Where else?", (Gold("pump.txt", (1, 9)), Gold("手册.txt", (7,))))
     config = load({**SETTINGS, "chunker.tokens": 64})
     with Rag.open(folder, config=config, create=False) as rag:
-        run = ask(rag, tmp_path, questions(*QUESTIONS, lost, gone), kind="search")
-        again = ask(rag, tmp_path, questions(*QUESTIONS, lost, gone), kind="search")
+        run = ask(rag, tmp_path, questions(*QUESTIONS, lost, gone, beyond), kind="search")
+        again = ask(rag, tmp_path, questions(*QUESTIONS, lost, gone, beyond), kind="search")
     warnings = "\n".join(run.manifest.warnings)
+    assert "Gold pages that their documents do not have: 2, like page 9 of pump.txt." in warnings
     assert "1 of 3 gold quotes do not stand in their documents" in warnings
     assert "another chunker" in warnings
     assert "gone.pdf" in warnings
-    assert run.manifest.questions == 5
+    assert run.manifest.questions == 6
     assert again.manifest.warnings == run.manifest.warnings
     assert {record.id: {hit.gold for hit in record.hits} for record in run.records()}["lost"] == {None}
 
@@ -424,8 +427,8 @@ def test_what_does_not_fit_is_counted_in_warnings(folder: Path, tmp_path: Path) 
 def test_what_went_less_well_with_answers_is_counted(rag: Rag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = Rag.search
 
-    def found(self: Rag, query: Any, *more: Any) -> list[Passage]:
-        passages = search(self, query, *more)
+    def found(self: Rag, query: Any, *more: Any, **told: Any) -> list[Passage]:
+        passages = search(self, query, *more, **told)
         is_read = not query.text.startswith("水")
         return [replace(p, found_by={**p.found_by, **({"late": Rank(1, 1.0)} if is_read else {})}) for p in passages]
 
@@ -440,9 +443,41 @@ def test_what_went_less_well_with_answers_is_counted(rag: Rag, tmp_path: Path, m
     monkeypatch.setattr(Rag, "search", found)
     run = ask(rag, tmp_path, questions(*QUESTIONS[:3]), flow="mine")
     assert run.manifest.warnings == (
-        "The reranker was late. 3 answers.",
-        "The reranker gave up, or does not read the language, and the fused order was kept: 1 searches.",
+        "The reranker was late. 3 questions.",
+        "The reranker gave up, or does not read the language, and the fused order was kept: 1 of 3 searches.",
     )
+
+
+class Failing:
+    """A reranker whose model is gone."""
+
+    def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        raise ModelError("The model is gone")
+
+
+def test_a_search_that_kept_its_order_says_why(folder: Path, tmp_path: Path) -> None:
+    config = load({**SETTINGS, "reranker.name": "tests.test_runner:Failing"})
+    told: list[Any] = []
+    with Rag.open(folder, config=config, create=False) as rag:
+        assert rag.search(QUESTIONS[0].text, told=told.append)
+        run = ask(rag, tmp_path, questions(*QUESTIONS[:2]), kind="search")
+    said = "The model is gone. The passages stand in the order of the search."
+    assert [step.detail.get("warning") for step in told if step.name == "rerank"] == [said]
+    assert run.manifest.warnings == (f"{said} 2 questions.",)
+
+
+def test_a_run_that_goes_on_tells_only_what_still_holds(rag: Rag, tmp_path: Path, scripted: Scripted) -> None:
+    scripted.detail = {"warning": "Too late."}
+    scripted.does = {QUESTIONS[1].text: ModelError("The model is gone.")}
+    run = ask(rag, tmp_path, questions(*QUESTIONS[:2]), flow="scripted")
+    assert run.manifest.warnings == ("Too late. 1 question.",)
+    scripted.does = {}
+    again = ask(rag, tmp_path, questions(*QUESTIONS[:2]), flow="scripted")
+    assert again.manifest.warnings == ("Too late. 2 questions.",)
+    scripted.asked = []
+    last = ask(rag, tmp_path, questions(*QUESTIONS[:2]), flow="scripted")
+    assert (last.manifest.warnings, last.manifest.ended) == (again.manifest.warnings, again.manifest.ended)
+    assert scripted.asked == []
 
 
 def test_a_flow_that_is_not_there_is_told_before_anything_is_asked(rag: Rag, tmp_path: Path) -> None:

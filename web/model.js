@@ -40,7 +40,7 @@ class ModelBadge {
     on("started", () => this.load());
     on("collection", () => this.load());
     on("wishes", (/** @type {Record<string, any>} */ wishes) => {
-      this.wished = wishes.model;
+      this.wished = wishes.model ?? undefined; // other clients may write null where they wish nothing
       if (this.now) this.tell(this.here(this.now));
     });
   }

@@ -29,7 +29,7 @@ export async function openSettings(now, keep) {
     return sayRefusal(error);
   }
   dialog("wish.title", (close) => {
-    const model = models(answerer, now.model);
+    const model = models(answerer, now.model ?? undefined);
     const flow = choice("flow", answerer.flows, now.flow, answerer.flow);
     const reranker = choice("reranker", answerer.rerankers, now.reranker, answerer.reranker);
     const hyde = choice("hyde", ["auto", "on", "off"], now.hyde, answerer.hyde, "wish.");

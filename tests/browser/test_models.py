@@ -128,3 +128,17 @@ def test_on_a_phone_in_chinese(window: OpenWindow, own: Path, serve: Callable[..
     page.wait_for_selector("dialog select[name=model]")
     assert "原文引用，不用模型" in page.locator("dialog select[name=model]").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_conversation_of_another_client_may_say_that_it_wishes_no_model(
+    window: OpenWindow, own: Path, serve: Callable[..., Running]
+) -> None:
+    server = serve(own, chat__model=WRONG)
+    made = server.http.post("/v1/conversations", json={"title": "Pumps", "settings": {"model": None}})
+    page = window(server)
+    page.goto(f"{server.url}/#c={made.json()['id']}")
+    settle(page, "document.querySelector('.talk-title')?.innerText.includes('Pumps')")
+    assert badge(page) == WRONG
+    page.click("[aria-label='How answers are made']")
+    page.wait_for_selector("dialog select[name=model]")
+    assert page.locator("dialog select[name=model]").input_value() == ""

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from ragapp.desk import Desk
 from ragapp.rag import Rag
 from ragapp.server.app import create_app
+from ragapp.server.offers import shown
 from tests import tiny_llama
 from tests.server.conftest import Running, copied, served, until
 from tests.server.events import asked, named
@@ -113,6 +114,18 @@ def test_what_was_chosen_once_is_offered_after_a_restart(own: Path, llama: Path)
         assert "tiny-llama" in refused(server, SCRIPTED)["hint"], "the settings do not name it any more"
 
 
+def test_a_choice_holds_wherever_the_server_is_started(
+    own: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(llama.parent)
+    with served(own) as server:
+        choose(server, "tiny-llama")
+    monkeypatch.chdir(tmp_path)
+    with served(own) as server:
+        assert state(server)["name"] == "tiny-llama"
+        assert "neither a folder" not in state(server)["hint"]
+
+
 def test_a_choice_of_an_earlier_version_is_offered(own: Path, llama: Path) -> None:
     desk = Desk(own)
     columns = "(name TEXT PRIMARY KEY, value TEXT NOT NULL, instead_of TEXT NOT NULL)"
@@ -176,6 +189,12 @@ def test_a_file_that_is_gone_does_not_stop_the_server(own: Path, tmp_path: Path)
     with served(own) as server:
         assert offered(server) == {"": QUOTES}
         assert "cannot be used any more" in refused(server, "gone.gguf")["message"]
+
+
+@pytest.mark.parametrize("login", ["me:secret", "me:p@secret", "me@home:secret", "secret"])
+def test_no_part_of_a_login_is_shown(login: str) -> None:
+    assert shown(f"https://{login}@models.example:8000/v1") == "https://models.example:8000/v1"
+    assert shown("https://models.example/@team/v1") == "https://models.example/@team/v1"
 
 
 def test_a_login_is_not_shown(own: Path) -> None:
