@@ -66,51 +66,56 @@ class Lexicon:
         """
         import tantivy
 
-        terms = self._terms(text)
-        with self._lock:
-            self.follow()
-            # tantivy panics at a limit of 0, and makes room for as many as it is asked for.
-            limit = 0 if self._index is None else min(k, self._index.searcher().num_docs)
-            if limit < 1 or not terms:
-                return []
-            searcher = self._index.searcher()
-            query = self._query(terms)
-            if documents is not None:
-                among = tantivy.Query.term_set_query(self._index.schema, "document", list(documents))
-                among = tantivy.Query.const_score_query(among, 0.0)
-                query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
-            hits = searcher.search(query, limit, count=False).hits
-            # Equal scores come in the order of the segments, which depends on how the index grew.
-            found = [(int(searcher.doc(address)["id"][0]), float(score)) for score, address in hits]
+        terms, index = self._terms(text), self._current()
+        if index is None or not terms:
+            return []
+        searcher = index.searcher()
+        # tantivy panics at a limit of 0, and makes room for as many as it is asked for.
+        limit = min(k, searcher.num_docs)
+        if limit < 1:
+            return []
+        query = self._query(terms, index.schema, searcher)
+        if documents is not None:
+            among = tantivy.Query.term_set_query(index.schema, "document", list(documents))
+            among = tantivy.Query.const_score_query(among, 0.0)
+            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
+        hits = searcher.search(query, limit, count=False).hits
+        # Equal scores come in the order of the segments, which depends on how the index grew.
+        found = [(int(searcher.doc(address)["id"][0]), float(score)) for score, address in hits]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
-    def _query(self, terms: Sequence[str]) -> Any:
+    def _current(self) -> Any:
+        """The index to be searched, brought to the catalog's generation; None where there is none.
+
+        While another thread is about that, which may take a second, what is open is searched: chunks that were dropped
+        since are no longer in the catalog, and those that came are found by the next search.
+        """
+        index = self._index
+        if not self._lock.acquire(blocking=index is None):
+            return index
+        try:
+            self.follow()
+            return self._index
+        finally:
+            self._lock.release()
+
+    def _query(self, terms: Sequence[str], schema: Any, searcher: Any) -> Any:
         """Any of the terms, and more for those that stand side by side as they do in the question."""
         import tantivy
 
-        schema, should = self._index.schema, tantivy.Occur.Should
+        should = tantivy.Occur.Should
         parts = [(should, tantivy.Query.term_query(schema, FIELD, term)) for term in dict.fromkeys(terms)]
         for pair in dict.fromkeys(pairwise(terms)):
-            if self._tells(pair):
+            if _tells(pair, searcher):
                 phrase = tantivy.Query.phrase_query(schema, FIELD, list(pair))
                 parts.append((should, tantivy.Query.boost_query(phrase, PAIR_WEIGHT)))
         return tantivy.Query.boolean_query(parts)
 
-    def _tells(self, pair: tuple[str, str]) -> bool:
-        """Whether two words side by side say more than each: not for common words, nor for pairs of CJK characters,
-        which overlap and say it already."""
-        one, two = pair
-        if one == two or _CJK_RUN.search(one + two):
-            return False
-        searcher = self._index.searcher()
-        return all(searcher.doc_freq(FIELD, word) <= max(1.0, COMMON * searcher.num_docs) for word in pair)
-
     def _terms(self, text: str) -> list[str]:
         """The index terms of a text, in order, with repetitions."""
-        with self._lock:
-            if self._analyzer is None:
-                self._analyzer = _analyzer()
-            return list(self._analyzer.analyze(spread(text)))
+        # Two threads may both make one. It is used under Python's lock, and waits for no index that is being made.
+        analyzer = self._analyzer = self._analyzer or _analyzer()
+        return list(analyzer.analyze(spread(text)))
 
     def words(self, text: str) -> list[str]:
         """The different index terms of a text, in order."""
@@ -118,14 +123,13 @@ class Lexicon:
 
     def weight(self, word: str) -> float:
         """The inverse document frequency of an index term, as in BM25: near 0 for a word of every chunk."""
-        with self._lock:
-            self.follow()
-            if self._index is None:
-                return 0.0
-            searcher = self._index.searcher()
-            total = searcher.num_docs
-            # tantivy counts the chunks that were dropped with the others until it merges its files.
-            having = min(searcher.doc_freq(FIELD, word), total)
+        index = self._current()
+        if index is None:
+            return 0.0
+        searcher = index.searcher()
+        total = searcher.num_docs
+        # tantivy counts the chunks that were dropped with the others until it merges its files.
+        having = min(searcher.doc_freq(FIELD, word), total)
         return math.log(1 + (total - having + 0.5) / (having + 0.5))
 
     def follow(self) -> None:
@@ -250,6 +254,15 @@ class Lexicon:
             writer.add_document(tantivy.Document(id=chunk_id, document=document, words=words))
         writer.commit()
         writer.wait_merging_threads()
+
+
+def _tells(pair: tuple[str, str], searcher: Any) -> bool:
+    """Whether two words side by side say more than each: not for common words, nor for pairs of CJK characters,
+    which overlap and say it already."""
+    one, two = pair
+    if one == two or _CJK_RUN.search(one + two):
+        return False
+    return all(searcher.doc_freq(FIELD, word) <= max(1.0, COMMON * searcher.num_docs) for word in pair)
 
 
 def sweep_private() -> None:

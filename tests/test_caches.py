@@ -514,3 +514,17 @@ def test_private_indexes_of_dead_processes_are_deleted(tmp_path: Path, monkeypat
         (folder / "words").write_text("walrus")
     sweep_private()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, "else"])
+
+
+def test_nobody_waits_for_an_index_that_another_thread_is_making(catalog: Catalog, lexicon: Lexicon) -> None:
+    put(catalog, FRUIT, "fruit.pdf")
+    assert texts(catalog, lexicon.search("apples", 5)) == ["Apples are red and running."]
+    put(catalog, BOATS, "boats.pdf")
+    found: list[tuple[int, float]] = []
+    asked = threading.Thread(target=lambda: found.extend(lexicon.search("apples", 5)))
+    with lexicon._lock:  # as whoever follows holds it
+        asked.start()
+        asked.join(30)
+        assert not asked.is_alive()
+    assert texts(catalog, found) == ["Apples are red and running."]
+    assert texts(catalog, lexicon.search("boats", 5)) == ["Boats float on water."]
