@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,11 +32,9 @@ def library(config: Config, progress: Callable[[Progress], None] = lambda _: Non
     made_by = config.embedder.model_dump_json() + config.chunker.model_dump_json()
     sources = b"".join(path.read_bytes() for path in data.samples())
     key = hashlib.sha256(made_by.encode() + sources).hexdigest()[:12]
-    rag = Rag.open(cache_folder() / f"{NAME}-{key}", config=config)
-    try:
+    with ExitStack() as stack:  # closed where it could not be filled
+        rag = stack.enter_context(Rag.open(cache_folder() / f"{NAME}-{key}", config=config))
         if len(rag.documents()) < len(data.samples()):
             rag.add(data.samples(), progress=progress)
-    except BaseException:
-        rag.close()
-        raise
+        stack.pop_all()
     return rag
