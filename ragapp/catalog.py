@@ -12,6 +12,7 @@ import json
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +42,24 @@ from ragapp.types import Chunk, Document, Excerpt, Heading, Page
 __all__ = ["FILE_NAME", "Catalog", "Changes", "Entry", "FileRow", "Generation", "embedded_text", "text_hash"]
 
 _T = TypeVar("_T")
+
+_TOUCHED = "SELECT * FROM pages WHERE document_id = :document AND start < :end AND start + length(text) > :start"
+# Pages lie in order, so halving finds that on which a place is: the last one that begins there or before. It is done in
+# the statement, as every statement lets go of Python's lock, and with many threads each has to wait for it again.
+_HALVED = """
+    WITH RECURSIVE halved (place, low, high) AS (
+        SELECT column1, 0, (SELECT max(number) FROM pages WHERE document_id = :document)
+        FROM (VALUES (:start), (:end - 1))
+        UNION
+        SELECT place, iif(start <= place, number, low), iif(start <= place, high, number - 1)
+        FROM halved CROSS JOIN pages ON document_id = :document AND number = (low + high + 1) / 2
+        WHERE low < high
+    )
+"""
+_BETWEEN = (
+    "number BETWEEN (SELECT max(low) FROM halved WHERE place = :start)"
+    " AND (SELECT max(low) FROM halved WHERE place = :end - 1)"
+)
 
 REWRITE_SECONDS = 10.0  # how long to wait for readers of an older state before the file is left as it is
 
@@ -284,10 +303,18 @@ class Catalog(Store):
 
     def labels(self, pages: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
         """Labels of pages by document id and number; pages without one are left out."""
-        query = "SELECT label FROM pages WHERE document_id = ? AND number = ? AND label != ''"
-        with self._reading() as db:
-            found = {page: db.execute(query, page).fetchone() for page in set(pages)}
-        return {page: row[0] for page, row in found.items() if row is not None}
+        found: dict[tuple[str, int], str] = {}
+        with self.snapshot(), self._reading() as db:
+            for part in _parts(sorted(set(pages))):
+                wanted = ",".join(["(?, ?)"] * len(part))
+                # SQLite would read every page for `(document_id, number) IN (VALUES ...)`.
+                query = (
+                    f"SELECT document_id, number, label FROM (VALUES {wanted})"
+                    " CROSS JOIN pages ON document_id = column1 AND number = column2 WHERE label != ''"
+                )
+                rows = db.execute(query, tuple(chain.from_iterable(part)))
+                found.update({(document_id, number): label for document_id, number, label in rows})
+        return found
 
     def untried(self, engine: str) -> frozenset[str]:
         """Ids of the documents with unread pages on which this OCR engine has not been tried."""
@@ -378,15 +405,11 @@ class Catalog(Store):
         if document is None:
             return []
         start, end = max(start, 0), min(max(end, start + 1), document[5])
-        everywhere = (-(2**63), 2**63 - 1)
-        # Where a damaged page has misled the search among the first and last pages, all of them are looked at.
-        for first, last in (_pages_between(db, document_id, start, end), everywhere):
-            rows = db.execute(
-                "SELECT * FROM pages WHERE document_id = ? AND number BETWEEN ? AND ?"
-                " AND start < ? AND start + length(text) > ? ORDER BY number",
-                (document_id, first, last, end, start),
-            )
-            found = list(self._checked("pages", rows.fetchall()))
+        at = {"document": document_id, "start": start, "end": end}
+        # Where a damaged page has misled the search for the first and last page, all of them are looked at.
+        for query in (f"{_HALVED} {_TOUCHED} AND {_BETWEEN}", _TOUCHED):
+            rows = db.execute(f"{query} ORDER BY number", at).fetchall()
+            found = list(self._checked("pages", rows))
             at = start
             for row in found:
                 if row[2] > at:
@@ -400,16 +423,15 @@ class Catalog(Store):
         """Chunks by id with the name and title of their document; ids that are gone are left out."""
         wanted = list(ids)
         found: dict[int, tuple[Chunk, str, str]] = {}
-        names: dict[str, tuple[str, str]] = {}
         with self.snapshot(), self._reading() as db:
             for part in _parts(wanted):
+                chunks = []
                 for row in self._chunk_rows(db, part):
-                    chunk = chunk_of(row)
-                    if text_hash(chunk) != row[8]:
-                        raise self._damaged(f"chunk {chunk.id} does not match its hash")
-                    if chunk.document_id not in names:
-                        names[chunk.document_id] = self._name_and_title(db, chunk.document_id)
-                    found[chunk.id] = (chunk, *names[chunk.document_id])
+                    chunks.append(chunk_of(row))
+                    if text_hash(chunks[-1]) != row[8]:
+                        raise self._damaged(f"chunk {chunks[-1].id} does not match its hash")
+                names = self._names_and_titles(db, sorted({chunk.document_id for chunk in chunks}))
+                found.update({chunk.id: (chunk, *names[chunk.document_id]) for chunk in chunks})
             missing = [key for key in wanted if key not in found]
             self._are_dropped(db, missing)
         return found
@@ -417,12 +439,17 @@ class Catalog(Store):
     def _chunk_rows(self, db: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Any]:
         return self._checked("chunks", db.execute(f"SELECT * FROM chunks WHERE id IN ({_marks(ids)})", ids))
 
-    def _name_and_title(self, db: sqlite3.Connection, document_id: str) -> tuple[str, str]:
-        document = self._one(db, "documents", "id = ?", document_id)
-        file = self._one(db, "files", "document_id = ? ORDER BY name LIMIT 1", document_id)
-        if document is None or file is None or file[2] != document_id:
-            raise self._damaged(f"a chunk belongs to the document {document_id}, which is gone")
-        return file[1], document[1]
+    def _names_and_titles(self, db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Of documents that chunks belong to, at most 500."""
+        marks = _marks(ids)
+        documents = db.execute(f"SELECT * FROM documents WHERE id IN ({marks})", ids)
+        titles = {row[0]: row[1] for row in self._checked("documents", documents)}
+        first = "name = (SELECT min(name) FROM files WHERE document_id = f.document_id)"
+        files = db.execute(f"SELECT * FROM files f WHERE document_id IN ({marks}) AND {first}", ids)
+        names = {row[2]: row[1] for row in self._checked("files", files)}
+        if gone := next((key for key in ids if key not in titles or key not in names), None):
+            raise self._damaged(f"a chunk belongs to the document {gone}, which is gone")
+        return {key: (names[key], titles[key]) for key in ids}
 
     def _are_dropped(self, db: sqlite3.Connection, ids: Sequence[int]) -> None:
         """Raise unless all of these chunks were dropped, as those may be that a search found a moment ago."""
@@ -586,23 +613,6 @@ class Catalog(Store):
                 query = f"SELECT hash FROM vectors WHERE embedder = ? AND hash IN ({_marks(part)})"
                 known.update(key for (key,) in db.execute(query, (embedder, *part)))
         return known
-
-
-def _pages_between(db: sqlite3.Connection, document_id: str, start: int, end: int) -> tuple[int, int]:
-    """Numbers of the pages on which a span begins and ends. Pages lie in order, so a few looks find them."""
-    return _page_at(db, document_id, start), _page_at(db, document_id, end - 1)
-
-
-def _page_at(db: sqlite3.Connection, document_id: str, offset: int) -> int:
-    """The number of the last page that begins at an offset or before it."""
-    (high,) = db.execute("SELECT max(number) FROM pages WHERE document_id = ?", (document_id,)).fetchone()
-    query = "SELECT number, start <= ? FROM pages WHERE document_id = ? AND number >= ? ORDER BY number LIMIT 1"
-    low = 0
-    while isinstance(high, int) and isinstance(low, int) and low < high:  # a damaged number may be no number
-        middle = (low + high + 1) // 2
-        number, before = db.execute(query, (offset, document_id, middle)).fetchone()
-        low, high = (number, high) if before else (low, middle - 1)
-    return low
 
 
 def _next_chunk(db: sqlite3.Connection) -> int:

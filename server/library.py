@@ -28,4 +28,5 @@ def routes(house: House) -> APIRouter:
 
 def _search(rag: Rag, asked: SearchRequest) -> SearchResponse:
     found = rag.search(Query(asked.question, where=tuple(asked.where)), asked.k)
-    return SearchResponse(passages=[PassageWithBoxes.at(passage, rag.boxes_of(passage)) for passage in found])
+    with rag.catalog.snapshot():  # one for all of them
+        return SearchResponse(passages=[PassageWithBoxes.at(passage, rag.boxes_of(passage)) for passage in found])

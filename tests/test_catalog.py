@@ -10,13 +10,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -91,6 +92,29 @@ def test_pages_of_a_span(catalog: Catalog) -> None:
     assert [page.number for page, _ in catalog.pages(A.id, border - 2, border)] == [1]
     assert [page.number for page, _ in catalog.pages(A.id, border - 1, border + 1)] == [1, 2]
     assert [page.number for page, _ in catalog.pages(A.id, border, border)] == [2]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.data())
+@settings(max_examples=60, deadline=None)
+def test_pages_of_any_span_are_those_that_it_touches(lengths: list[int], data: st.DataObject) -> None:
+    document = document_of(*("x" * length for length in lengths), name="x.pdf")
+    with tempfile.TemporaryDirectory() as folder, closing(open_catalog(Path(folder))) as catalog:
+        put(catalog, document, "x.pdf")
+        places = st.integers(0, len(document.text) - 1)
+        for _ in range(10):
+            start, end = sorted((data.draw(places), data.draw(places)))
+            touched = [page for page in document.pages if page.start <= end and page.end > start]
+            assert [page for page, _ in catalog.pages(document.id, start, end + 1)] == touched
+            excerpt = catalog.excerpt(document.id, start, end + 1)
+            assert excerpt and excerpt.text == document.text[touched[0].start : touched[-1].end]
+
+
+def test_labels_of_pages(catalog: Catalog) -> None:
+    pages = (replace(A.pages[0], label="iv"), A.pages[1])
+    put(catalog, replace(A, pages=pages), "a.pdf")
+    put(catalog, B, "b.pdf")
+    many = [(B.id, number) for number in range(600)]  # more than go into one statement
+    assert catalog.labels([(A.id, 1), (A.id, 2), (A.id, 1), *many, ("gone", 1)]) == {(A.id, 1): "iv"}
 
 
 def test_put_is_all_or_nothing(catalog: Catalog) -> None:
