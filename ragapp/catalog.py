@@ -405,10 +405,10 @@ class Catalog(Store):
         if document is None:
             return []
         start, end = max(start, 0), min(max(end, start + 1), document[5])
-        at = {"document": document_id, "start": start, "end": end}
+        span = {"document": document_id, "start": start, "end": end}
         # Where a damaged page has misled the search for the first and last page, all of them are looked at.
         for query in (f"{_HALVED} {_TOUCHED} AND {_BETWEEN}", _TOUCHED):
-            rows = db.execute(f"{query} ORDER BY number", at).fetchall()
+            rows = db.execute(f"{query} ORDER BY number", span).fetchall()
             found = list(self._checked("pages", rows))
             at = start
             for row in found:

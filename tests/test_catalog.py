@@ -106,7 +106,8 @@ def test_pages_of_any_span_are_those_that_it_touches(lengths: list[int], data: s
             touched = [page for page in document.pages if page.start <= end and page.end > start]
             assert [page for page, _ in catalog.pages(document.id, start, end + 1)] == touched
             excerpt = catalog.excerpt(document.id, start, end + 1)
-            assert excerpt and excerpt.text == document.text[touched[0].start : touched[-1].end]
+            assert excerpt
+            assert excerpt.text == document.text[touched[0].start : touched[-1].end]
 
 
 def test_labels_of_pages(catalog: Catalog) -> None:
