@@ -16,6 +16,8 @@ import os
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,9 @@ def compile_model(precision: str | None = None) -> Any:
     ``precision`` is "bf16" or "f32"; None takes bf16 where the CPU has it. Two requests run side by side, each on
     half of the cores: a question need not wait for a batch of an ingest, and batches are embedded no slower.
     """
-    core = import_openvino().Core()
+    core, abilities = _core()
     if precision is None:
-        precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        precision = "bf16" if "BF16" in abilities else "f32"
     try:
         model = core.read_model(_cached_graph())
         settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": REQUESTS}
@@ -104,6 +106,24 @@ def compile_model(precision: str | None = None) -> Any:
             f"OpenVINO cannot run the built-in model: {str(error).splitlines()[0]}",
             'Set [embedder] runtime = "torch" in ragapp.toml.',
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _core() -> tuple[Any, frozenset[str]]:
+    """OpenVINO, with what the CPU can do: one for the whole process, made in a thread that ends.
+
+    Its CPU plugin gives the thread that makes it another stack for signals, and unmaps that when the last model is
+    gone, in whichever thread that happens (SigAltStackSetup in its plugin.cpp). A Ctrl-C in a program that had closed
+    one library of two ended it with a segmentation fault.
+    """
+    openvino = import_openvino()
+
+    def made() -> tuple[Any, frozenset[str]]:
+        core = openvino.Core()
+        return core, frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+    with ThreadPoolExecutor(1) as maker:
+        return maker.submit(made).result()
 
 
 def _cached_graph() -> Path:

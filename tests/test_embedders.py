@@ -80,6 +80,33 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # -- the built-in model ----------------------------------------------------------------------------------------------
 
 
+INTERRUPTED = """
+import gc, os, signal, time
+from ragapp.embedders import BuiltinEmbedder
+
+one, other = BuiltinEmbedder("openvino"), BuiltinEmbedder("openvino")
+for embedder in (one, other):
+    embedder.embed_query("a question")
+del embedder, one
+gc.collect()
+del other
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_signal_is_heard_after_models_were_let_go() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env=child_environment(), check=False, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout.strip()) == (0, "heard"), ran.stderr
+
+
 def test_openvino_and_torch_agree(builtin: BuiltinEmbedder, by_torch: BuiltinEmbedder) -> None:
     one, other = builtin.embed_documents(VARIED), by_torch.embed_documents(VARIED)
     assert one.shape == other.shape == (len(VARIED), 384)
