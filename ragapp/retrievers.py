@@ -11,12 +11,13 @@ of references and contents hold the words of an answer and not the answer.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from bisect import insort
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import chain
+from heapq import heappop, heappush
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,6 +41,7 @@ AT_LEAST = 2  # candidates for each result that is wanted, as some collapse
 OVERLAP_SHARE = 0.5  # two spans that share this part of the shorter one are one
 LISTED_LINES = 0.4  # share of a chunk's lines that end in a page number behind dots, in a table of contents
 LISTED = 0.5  # what a list of references or contents keeps of its score
+READ_AHEAD = 2  # chunks that are read at once for each result that is wanted
 READ_COST = 8  # what it costs to read a vector from the file, in places of a search's result
 DEEPER = 4  # by how much each further search for chunks of some documents goes deeper
 
@@ -156,25 +158,49 @@ class Hybrid:
         total = dict(self.fuse(query.sought, found))
         for chunk_id, score in routed:
             total[chunk_id] = total.get(chunk_id, 0.0) + self.route_weight * score
-        # A chunk that was dropped since the ranking was made has no row.
-        rows = self.catalog.chunks(total)
-        labels = self.catalog.labels((chunk.document_id, chunk.page) for chunk, _, _ in rows.values())
-        ordered = _ordered((key, total[key] * (LISTED if is_list(row[0]) else 1.0)) for key, row in rows.items())
-        passages: dict[str, list[Passage]] = defaultdict(list)
+        with self.catalog.snapshot():
+            best = self._best(total, k)
+            labels = self.catalog.labels((chunk.document_id, chunk.page) for chunk, *_ in best)
+            passages = []
+            for chunk, name, title, score in best:
+                found_by = {ranker: places[chunk.id] for ranker, places in ranks.items() if chunk.id in places}
+                label = labels.get((chunk.document_id, chunk.page), "")
+                passages.append(self._to_be_read(Passage(chunk, name, title, score, found_by, label)))
+            return passages
+
+    def _best(self, total: Mapping[int, float], k: int) -> list[tuple[Chunk, str, str, float]]:
+        """At most ``k`` chunks with the name and title of their document and what they keep of their score, best first.
+
+        Chunks are read in the order of their scores, and only until none of the others can be among the best any more:
+        what a list loses, or a further passage of a page, never moves it up.
+        """
+        unread = deque(_ordered(total.items()))
+        read: list[tuple[float, int]] = []  # a heap of (-score, id)
+        rows: dict[int, tuple[Chunk, str, str]] = {}
+        kept: defaultdict[str, list[Chunk]] = defaultdict(list)
+        found: list[tuple[float, int]] = []
         on_page: Counter[tuple[str, int]] = Counter()
-        for chunk_id, score in ordered:
-            chunk, name, title = rows[chunk_id]
-            found_by = {ranker: places[chunk_id] for ranker, places in ranks.items() if chunk_id in places}
-            page = (chunk.document_id, chunk.page)
-            passage = Passage(chunk, name, title, score * SAME_PAGE ** on_page[page], found_by, labels.get(page, ""))
+        while read or unread:
+            if unread and (not read or -read[0][0] <= unread[0][1]):
+                part = [unread.popleft() for _ in range(min(READ_AHEAD * k, len(unread)))]
+                more = self.catalog.chunks(key for key, _ in part)
+                rows.update(more)
+                for key, score in part:
+                    if key in more:  # one that was dropped since the ranking was made has no row
+                        heappush(read, (-score * (LISTED if is_list(more[key][0]) else 1.0), key))
+                continue
+            score, chunk_id = heappop(read)
+            if len(found) >= k and found[k - 1][0] < score:
+                break
+            chunk = rows[chunk_id][0]
             # A chunk that says the same as a better one is no reason to read its parent either.
-            others = passages[chunk.document_id]
-            if not any(has_same_parent(passage, other) or is_same(passage, other) for other in others):
+            others = kept[chunk.document_id]
+            if not any(has_same_parent(chunk, other) or is_same(chunk, other) for other in others):
+                page = (chunk.document_id, chunk.page)
+                insort(found, (score * SAME_PAGE ** on_page[page], chunk_id))
                 on_page[page] += 1
-                others.append(passage)
-        kept = chain.from_iterable(passages.values())
-        best = sorted(kept, key=lambda passage: (-passage.score, passage.chunk.id))[:k]
-        return [self._to_be_read(passage) for passage in best]
+                others.append(chunk)
+        return [(*rows[chunk_id], -score) for score, chunk_id in found[:k]]
 
     def _within(self, query: Query) -> frozenset[str] | None:
         """Ids of the documents whose name fits the query's filter; None where it has none."""
@@ -258,15 +284,13 @@ def fusion(
     return fuse
 
 
-def has_same_parent(one: Passage, other: Passage) -> bool:
-    """Whether two passages would be read as one: they were found by chunks of one parent."""
-    a, b = one.chunk, other.chunk
+def has_same_parent(a: Chunk, b: Chunk) -> bool:
+    """Whether two chunks would be read as one: they have one parent."""
     return a.parent is not None and (a.document_id, a.parent) == (b.document_id, b.parent)
 
 
-def is_same(one: Passage, other: Passage) -> bool:
-    """Whether two passages of one document overlap by half, or have nearly the same words."""
-    a, b = one.chunk, other.chunk
+def is_same(a: Chunk, b: Chunk) -> bool:
+    """Whether two chunks of one document overlap by half, or have nearly the same words."""
     if a.document_id != b.document_id:
         return False
     shared = min(a.end, b.end) - max(a.start, b.start)

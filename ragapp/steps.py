@@ -299,7 +299,7 @@ def pool(
 
 
 def _is_one(one: Passage, other: Passage) -> bool:
-    return has_same_parent(one, other) or is_same(one, other)
+    return has_same_parent(one.chunk, other.chunk) or is_same(one.chunk, other.chunk)
 
 
 def widen(tools: Tools, query: Query, passages: Sequence[Passage]) -> Generator[Event, None, Query]:

@@ -306,8 +306,8 @@ class _Run:
             return "search.depth", ""
         if _place(self.trail.listed, chunk):
             return "reranker.candidates", ""
-        alike = Passage(chunk, "", "", 0.0)
-        twin = next((p for p in self.trail.listed if has_same_parent(alike, p) or is_same(alike, p)), None)
+        listed = self.trail.listed
+        twin = next((p for p in listed if has_same_parent(chunk, p.chunk) or is_same(chunk, p.chunk)), None)
         if twin is None:
             return "reranker.candidates", ""
         return "same", f"{twin.document}, page {twin.chunk.page} (chunk {twin.chunk.id})"

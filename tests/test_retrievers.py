@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragapp import retrievers
 from ragapp.catalog import Catalog
 from ragapp.lexicon import Lexicon
 from ragapp.retrievers import (
@@ -137,21 +141,25 @@ TEXT = document_of(
 COPY = document_of("one two three four five six seven eight nine ten")
 
 
+def part(document: Document, start: int, end: int) -> Chunk:
+    return passage_of(document, start, end).chunk
+
+
 def test_is_same() -> None:
-    first, second, third = (passage_of(TEXT, page.start, page.end) for page in TEXT.pages)
+    first, second, third = (part(TEXT, page.start, page.end) for page in TEXT.pages)
     assert is_same(first, first)
     assert is_same(first, second)  # the same words on another page
     assert not is_same(first, third)
-    assert not is_same(first, passage_of(COPY))  # another document is another source
-    assert is_same(passage_of(TEXT, 0, 30), passage_of(TEXT, 10, 90))  # overlap of more than half of the shorter
-    assert not is_same(passage_of(TEXT, 0, 30), passage_of(TEXT, 20, 90))
+    assert not is_same(first, part(COPY, 0, len(COPY.text)))  # another document is another source
+    assert is_same(part(TEXT, 0, 30), part(TEXT, 10, 90))  # overlap of more than half of the shorter
+    assert not is_same(part(TEXT, 0, 30), part(TEXT, 20, 90))
 
 
 @given(st.integers(0, 90), st.integers(1, 20), st.integers(0, 90), st.integers(1, 20))
 def test_is_same_knows_no_order(start: int, length: int, other: int, size: int) -> None:
     end = len(TEXT.text)
-    one = passage_of(TEXT, start, min(end, start + length))
-    two = passage_of(TEXT, other, min(end, other + size))
+    one = part(TEXT, start, min(end, start + length))
+    two = part(TEXT, other, min(end, other + size))
     assert is_same(one, two) == is_same(two, one)
     assert is_same(one, one)
 
@@ -207,6 +215,41 @@ def test_pages_take_turns(tmp_path: Path) -> None:
     assert [p.chunk.id for p in found] == [1, 2, 4, 3]
     assert [p.score for p in found] == pytest.approx([1.0, 0.9 * SAME_PAGE, 0.6, 0.8 * SAME_PAGE**2])
     catalog.close()
+
+
+def best_of_all(catalog: Catalog, scores: Scores) -> list[tuple[int, float]]:
+    """The whole order, by looking at every chunk."""
+    rows = catalog.chunks(key for key, _ in scores)
+    weighed = [(key, score * (LISTED if is_list(rows[key][0]) else 1.0)) for key, score in scores if key in rows]
+    kept: list[tuple[int, float]] = []
+    pages: Counter[tuple[str, int]] = Counter()
+    for key, score in sorted(weighed, key=lambda pair: (-pair[1], pair[0])):
+        chunk = rows[key][0]
+        if not any(is_same(chunk, rows[other][0]) for other, _ in kept):
+            kept.append((key, score * SAME_PAGE ** pages[chunk.document_id, chunk.page]))
+            pages[chunk.document_id, chunk.page] += 1
+    return sorted(kept, key=lambda pair: (-pair[1], pair[0]))
+
+
+@given(st.lists(st.integers(0, 8), min_size=20, max_size=20), st.integers(1, 7), st.integers(1, 3))
+def test_what_is_not_read_is_none_of_the_best(tenths: list[int], k: int, ahead: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, library(Path(folder)) as catalog:
+        documents = [document_of("apples pears nuts plums", f"boats sails apples {name}", name=name) for name in "abc"]
+        for name, document in zip("abc", documents, strict=True):
+            spans = [(match.group(), *match.span()) for match in re.finditer(r"\w+", document.text)]
+            chunks = [
+                Chunk(0, document.id, word, start, end, 1 + (place > 3), ("References",) * (word == "nuts"))
+                for place, (word, start, end) in enumerate(spans)
+            ]
+            catalog.put(row(document, name), document, chunks, vectors_of(chunks), FINGERPRINT)
+        catalog.drop([row(documents[1], "b").uri])
+        # Ties are many, and a chunk in three belongs to a document that has just been dropped.
+        scores = sorted(((key, tenth / 10) for key, tenth in enumerate(tenths, 3)), key=lambda p: (-p[1], p[0]))
+        hybrid = Hybrid(catalog, {"dense": Fixed(scores)}, lambda question, lists: list(lists["dense"]), 50)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(retrievers, "READ_AHEAD", ahead)
+            found = [(p.chunk.id, p.score) for p in hybrid.retrieve(Query("q"), k)]
+        assert found == best_of_all(catalog, scores)[:k]
 
 
 # -- parents -----------------------------------------------------------------------------------------------------------
