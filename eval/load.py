@@ -32,13 +32,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ragapp.catalog import Catalog
 from ragapp.rag import Rag
 from ragapp.scripted import ScriptedChat
 from ragapp.types import Token
@@ -139,15 +140,17 @@ async def client(server: Server, connections: int = 1000) -> AsyncIterator[httpx
         yield http
 
 
-async def questions(http: httpx.AsyncClient) -> tuple[list[str], list[str]]:
-    """Questions to be asked, and texts to be searched: spans of the library's own passages."""
-    suggested = (await http.get("/v1/suggestions", params={"n": 8})).json()["questions"] or ["What is this about?"]
-    found: list[str] = []
-    for question in suggested:
-        for passage in (await http.post("/v1/search", json={"question": question})).json()["passages"]:
-            words = passage["text"].split()
-            found += [" ".join(words[at : at + 9]) for at in range(0, len(words) - 9, 9)]
-    return suggested, [text for text in found if any(c.isalpha() for c in text)]
+async def questions(http: httpx.AsyncClient) -> list[str]:
+    return (await http.get("/v1/suggestions", params={"n": 8})).json()["questions"] or ["What is this about?"]
+
+
+def texts(library: Path, most: int = 2000) -> list[str]:
+    """Texts to be searched: nine words from anywhere in the library, so that few searches find the same."""
+    with closing(Catalog(library)) as catalog:
+        chunks = [text.split() for _, _, text in catalog.index_texts()]
+    found = [" ".join(words[at : at + 9]) for words in chunks for at in range(0, len(words) - 9, 9)]
+    kept = [text for text in found if any(char.isalpha() for char in text)]
+    return random.sample(kept, min(most, len(kept)))
 
 
 async def search(http: httpx.AsyncClient, question: str, tally: Tally) -> None:
@@ -249,7 +252,7 @@ async def ingest(http: httpx.AsyncClient, name: str, text: bytes) -> str:
 
 async def loaded(server: Server, given: argparse.Namespace) -> None:
     async with client(server) as http:
-        asked, sought = await questions(http)
+        asked, sought = await questions(http), texts(given.library)
         idle = Tally()
         for question in random.choices(sought, k=100):
             await search(http, question, idle)
@@ -281,7 +284,7 @@ HELD = ("ragapp_seats_taken", "ragapp_queue_length", "ragapp_listeners", "ragapp
 
 async def leaving(server: Server, given: argparse.Namespace) -> None:
     async with client(server) as http:
-        asked, _ = await questions(http)
+        asked = await questions(http)
         # Threads and connections of the library that are made once and kept are made before it is looked.
         warm = Tally()
         await asyncio.gather(*(ask(http, random.choice(asked), warm) for _ in range(16)))
@@ -344,7 +347,7 @@ async def overhead(library: Path, given: argparse.Namespace) -> None:
         Rag.open(library, chat__model=model, create=False, **settings) as rag,
     ):
         async with client(server) as http:
-            asked = random.choices((await questions(http))[0], k=given.rounds)
+            asked = random.choices(await questions(http), k=given.rounds)
             rag.warm()
             pairs = [(_within(rag, question), await _over_http(http, question)) for question in asked]
         inside, outside = ([pair[side] * 1000 for pair in pairs[5:]] for side in (0, 1))

@@ -43,23 +43,23 @@ __all__ = ["FILE_NAME", "Catalog", "Changes", "Entry", "FileRow", "Generation", 
 
 _T = TypeVar("_T")
 
-_TOUCHED = "SELECT * FROM pages WHERE document_id = :document AND start < :end AND start + length(text) > :start"
 # Pages lie in order, so halving finds that on which a place is: the last one that begins there or before. It is done in
 # the statement, as every statement lets go of Python's lock, and with many threads each has to wait for it again.
-_HALVED = """
-    WITH RECURSIVE halved (place, low, high) AS (
-        SELECT column1, 0, (SELECT max(number) FROM pages WHERE document_id = :document)
-        FROM (VALUES (:start), (:end - 1))
-        UNION
-        SELECT place, iif(start <= place, number, low), iif(start <= place, high, number - 1)
-        FROM halved CROSS JOIN pages ON document_id = :document AND number = (low + high + 1) / 2
+_TOUCHED = """
+    WITH RECURSIVE span (nth, first, last) AS (VALUES {spans}),
+    halved (place, low, high) AS (
+        SELECT first, 0, (SELECT max(number) FROM pages WHERE document_id = ?1) FROM span
+        UNION SELECT last, 0, (SELECT max(number) FROM pages WHERE document_id = ?1) FROM span
+        UNION SELECT place, iif(start <= place, number, low), iif(start <= place, high, number - 1)
+        FROM halved CROSS JOIN pages ON document_id = ?1 AND number = (low + high + 1) / 2
         WHERE low < high
     )
+    SELECT nth, pages.* FROM span CROSS JOIN pages
+    ON document_id = ?1 AND start <= last AND start + length(text) > first
+    AND number BETWEEN (SELECT max(low) FROM halved WHERE place = first)
+    AND (SELECT max(low) FROM halved WHERE place = last) ORDER BY nth, number
 """
-_BETWEEN = (
-    "number BETWEEN (SELECT max(low) FROM halved WHERE place = :start)"
-    " AND (SELECT max(low) FROM halved WHERE place = :end - 1)"
-)
+_ANYWHERE = "SELECT * FROM pages WHERE document_id = ? AND start < ? AND start + length(text) > ? ORDER BY number"
 
 REWRITE_SECONDS = 10.0  # how long to wait for readers of an older state before the file is left as it is
 
@@ -354,8 +354,13 @@ class Catalog(Store):
 
     def pages(self, document_id: str, start: int, end: int) -> list[tuple[Page, str]]:
         """The pages that a span touches, with their text; none for a document that is not there."""
+        return self.pages_of(document_id, [(start, end)])[0]
+
+    def pages_of(self, document_id: str, spans: Sequence[tuple[int, int]]) -> list[list[tuple[Page, str]]]:
+        """The same for each of several spans."""
         with self.snapshot(), self._reading() as db:
-            return [(page_of(row), row[3]) for row in self._page_rows(db, document_id, start, end)]
+            parts = (self._page_rows(db, document_id, part) for part in _parts(spans, 100))
+            return [[(page_of(row), row[3]) for row in rows] for rows in chain.from_iterable(parts)]
 
     def document_id(self, document: str) -> str | None:
         """The id of a document, given that or the name of one of its files; None when there is none."""
@@ -385,7 +390,7 @@ class Catalog(Store):
         """The pages that a span touches as one text, with the headings and tables there; None for a document, or a
         place in one, that does not exist. No other page is read, however long the document is."""
         with self.snapshot(), self._reading() as db:
-            pages = self._page_rows(db, document_id, start, end)
+            (pages,) = self._page_rows(db, document_id, [(start, end)])
             if not pages:
                 return None
             left, text = pages[0][2], "".join(row[3] for row in pages)
@@ -399,25 +404,26 @@ class Catalog(Store):
                 tuple(table_of(row) for row in self._checked("tables", tables)),
             )
 
-    def _page_rows(self, db: sqlite3.Connection, document_id: str, start: int, end: int) -> list[Any]:
-        """Rows of the pages that a span touches; raises LibraryError where one is missing."""
+    def _page_rows(self, db: sqlite3.Connection, document_id: str, spans: Sequence[tuple[int, int]]) -> list[list[Any]]:
+        """Rows of the pages that each of at most 100 spans touches; raises LibraryError where one is missing."""
         document = self._one(db, "documents", "id = ?", document_id)
         if document is None:
-            return []
-        start, end = max(start, 0), min(max(end, start + 1), document[5])
-        span = {"document": document_id, "start": start, "end": end}
-        # Where a damaged page has misled the search for the first and last page, all of them are looked at.
-        for query in (f"{_HALVED} {_TOUCHED} AND {_BETWEEN}", _TOUCHED):
-            rows = db.execute(f"{query} ORDER BY number", span).fetchall()
-            found = list(self._checked("pages", rows))
-            at = start
-            for row in found:
-                if row[2] > at:
-                    break
-                at = row[2] + len(row[3])
-            if at >= end:
-                return found
-        raise self._damaged(f"a page of the document {document[1]!r} is missing")
+            return [[] for _ in spans]
+        # An empty span stands for the character at its place.
+        meant = [(max(start, 0), min(max(end, max(start, 0) + 1), document[5])) for start, end in spans]
+        values = ",".join(f"(?{3 * nth + 2}, ?{3 * nth + 3}, ?{3 * nth + 4})" for nth in range(len(meant)))
+        wanted = [value for nth, (start, end) in enumerate(meant) for value in (nth, start, end - 1)]
+        found: list[list[Any]] = [[] for _ in meant]
+        for nth, *row in db.execute(_TOUCHED.format(spans=values), (document_id, *wanted)).fetchall():
+            found[nth] += self._checked("pages", [row])
+        for nth, (start, end) in enumerate(meant):
+            if not _covers(found[nth], start, end):
+                # A damaged page has misled the search for the first and last: all are looked at.
+                rows = db.execute(_ANYWHERE, (document_id, end, start)).fetchall()
+                found[nth] = list(self._checked("pages", rows))
+                if not _covers(found[nth], start, end):
+                    raise self._damaged(f"a page of the document {document[1]!r} is missing")
+        return found
 
     def chunks(self, ids: Iterable[int]) -> dict[int, tuple[Chunk, str, str]]:
         """Chunks by id with the name and title of their document; ids that are gone are left out."""
@@ -613,6 +619,15 @@ class Catalog(Store):
                 query = f"SELECT hash FROM vectors WHERE embedder = ? AND hash IN ({_marks(part)})"
                 known.update(key for (key,) in db.execute(query, (embedder, *part)))
         return known
+
+
+def _covers(pages: Sequence[Any], start: int, end: int) -> bool:
+    """Whether rows of pages, in order, hold all of a span."""
+    for page in pages:
+        if page[2] > start:
+            break
+        start = page[2] + len(page[3])
+    return bool(start >= end)
 
 
 def _next_chunk(db: sqlite3.Connection) -> int:

@@ -243,7 +243,7 @@ def search(
 
         def found(query: Any) -> list[dict[str, Any]]:
             passages = rag.search(query, k, told=console.warning_of)
-            return [passage_dict(passage, rag.boxes_of(passage)) for passage in passages]
+            return [passage_dict(*one) for one in zip(passages, rag.boxes_of_each(passages), strict=True)]
 
         if batch is not None:
             _run_batch(batch, lambda query: {"passages": found(query)})

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -29,7 +30,7 @@ from ragapp.errors import (
     RagappError,
     ReadError,
 )
-from ragapp.ingest.boxes import PageSpan, word_boxes
+from ragapp.ingest.boxes import PageSpan
 from ragapp.ingest.engines import find_engine
 from ragapp.ingest.limits import Limits
 from ragapp.ingest.pipeline import Pipeline
@@ -43,6 +44,7 @@ from ragapp.mending import cache_faults, library_folder
 from ragapp.originals import Originals
 from ragapp.parcel import Manifest, pack, unpack
 from ragapp.parts import Toolbox, Wardrobe, wished
+from ragapp.placing import Places, boxes_of_spans
 from ragapp.ports import Chunker, Flow
 from ragapp.rerankers import KeepOrder
 from ragapp.steps import rerank, rewrite, search
@@ -79,6 +81,7 @@ class Rag:
         self._lexicon = Lexicon(self.catalog)
         self._vectors = VectorIndex(self.catalog, self._embedder.fingerprint, config.search.exact_up_to)
         self.viewer = Viewer(self.catalog)
+        self._places = Places()
         self._tools_lock = threading.Lock()
         self._tools: Toolbox | None = None
         self._wardrobe = Wardrobe(config, self._embedder, self._voice)
@@ -491,28 +494,26 @@ class Rag:
 
     def boxes_of(self, found: Passage | Citation) -> tuple[Box, ...]:
         """The rectangles of a passage or citation on its pages; none when the file is gone, changed or encrypted."""
-        if isinstance(found, Passage):
-            return self._boxes(found.chunk.document_id, found.chunk.start, found.chunk.end)
-        return self._boxes(found.passage.chunk.document_id, found.start, found.end)
+        return self.boxes_of_each([found])[0]
 
-    def _boxes(self, document_id: str, start: int, end: int) -> tuple[Box, ...]:
-        found: list[Box] = []
-        asked: list[PageSpan] = []
-        for page, text in self.catalog.pages(document_id, start, end) if end > start else ():
-            left, right = max(start, page.start) - page.start, min(end, page.end) - page.start
-            # The line end that closes every page's text is ours, not the page's.
-            right = min(right, len(text) - 1)
-            if right <= left:
-                continue
-            if page.words:
-                found += word_boxes(page, left, right)
-            else:
-                asked.append(PageSpan(page.number, left, right, text[left:right], page.runs))
-        if asked:
-            found += self._boxes_in_file(document_id, asked)
-        return tuple(sorted(found, key=lambda box: box.page))
+    def boxes_of_each(self, found: Sequence[Passage | Citation]) -> list[tuple[Box, ...]]:
+        """Those of several; a file is opened once, however many of them lie in it."""
+        spans: dict[str, list[tuple[int, int, int]]] = {}
+        for nth, one in enumerate(found):
+            chunk = one.chunk if isinstance(one, Passage) else one.passage.chunk
+            start, end = (chunk.start, chunk.end) if isinstance(one, Passage) else (one.start, one.end)
+            if end > start:
+                spans.setdefault(chunk.document_id, []).append((nth, start, end))
+        boxes: list[tuple[Box, ...]] = [()] * len(found)
+        with self.catalog.snapshot():
+            for key, several in spans.items():
+                ask = partial(self._boxes_in_file, key)
+                placed = boxes_of_spans(self.catalog, key, [(start, end) for _, start, end in several], ask)
+                for (nth, *_), those in zip(several, placed, strict=True):
+                    boxes[nth] = those
+        return boxes
 
-    def _boxes_in_file(self, document_id: str, spans: Sequence[PageSpan]) -> list[Box]:
+    def _boxes_in_file(self, document_id: str, spans: Sequence[PageSpan]) -> Sequence[Sequence[Box]]:
         """Boxes that the file itself must be asked for; none when it is not a PDF, gone, changed or encrypted."""
         from ragapp.ingest.readers.pdfium import boxes
 
@@ -523,7 +524,8 @@ class Rag:
             try:
                 stat = path.stat()
                 if (stat.st_size, stat.st_mtime_ns) == (row.bytes, row.mtime_ns):
-                    return boxes(path, (), spans)
+                    file = (row.uri, row.bytes, row.mtime_ns)
+                    return self._places.of(file, spans, partial(boxes, path, ()))
             except (OSError, ReadError):
                 continue
         return []

@@ -17,9 +17,10 @@ from typing import Any, Literal
 from ragapp.catalog import Catalog
 from ragapp.errors import NotFound, QuestionError
 from ragapp.finder import find
-from ragapp.ingest.boxes import PageSpan, word_boxes
+from ragapp.ingest.boxes import PageSpan
 from ragapp.ingest.drawing import Drawers
 from ragapp.ingest.scan import path_of
+from ragapp.placing import boxes_of_spans
 from ragapp.rows import FileRow, Generation
 from ragapp.text import join_broken
 from ragapp.types import Box, Heading, Page
@@ -209,29 +210,16 @@ class Viewer:
 
     def _boxes(self, document_id: str, spans: Sequence[tuple[int, int]]) -> list[tuple[Box, ...]]:
         """The rectangles of each span; the file is asked once for all."""
-        found: list[list[Box]] = [[] for _ in spans]
-        asked: list[tuple[int, PageSpan]] = []
-        for place, (start, end) in enumerate(spans):
-            for page, text in self._catalog.pages(document_id, start, end) if end > start else ():
-                left, right = max(start, page.start) - page.start, min(end, page.end) - page.start
-                right = min(right, len(text) - 1)  # the line end that closes every page's text is ours
-                if right > left and page.words:
-                    found[place] += word_boxes(page, left, right)
-                elif right > left:
-                    asked.append((place, PageSpan(page.number, left, right, text[left:right], page.runs)))
-        for (place, _), boxes in zip(asked, self._boxes_in_file(document_id, asked), strict=False):
-            found[place] += boxes
-        return [tuple(sorted(boxes, key=lambda box: box.page)) for boxes in found]
 
-    def _boxes_in_file(self, document_id: str, asked: Sequence[tuple[int, PageSpan]]) -> list[list[Box]]:
-        if not asked:
-            return []
-        order = {"do": "boxes", "spans": [asdict(span) for _, span in asked]}
-        try:
-            found = self._ask(self._looker, document_id, order)[0]["boxes"]
-        except NoPicture:
-            return []
-        return [[Box(**box) for box in boxes] for boxes in found]
+        def ask(asked: Sequence[PageSpan]) -> list[list[Box]]:
+            order = {"do": "boxes", "spans": [asdict(span) for span in asked]}
+            try:
+                found = self._ask(self._looker, document_id, order)[0]["boxes"]
+            except NoPicture:
+                return []
+            return [[Box(**box) for box in boxes] for boxes in found]
+
+        return boxes_of_spans(self._catalog, document_id, spans, ask)
 
     def find(self, document_id: str, words: str, limit: int, *, boxes: bool = True) -> Findings:
         """Where words stand in a document (finder.py), the first ``limit`` with what is around them.

@@ -28,5 +28,5 @@ def routes(house: House) -> APIRouter:
 
 def _search(rag: Rag, asked: SearchRequest) -> SearchResponse:
     found = rag.search(Query(asked.question, where=tuple(asked.where)), asked.k)
-    with rag.catalog.snapshot():  # one for all of them
-        return SearchResponse(passages=[PassageWithBoxes.at(passage, rag.boxes_of(passage)) for passage in found])
+    boxes = rag.boxes_of_each(found)
+    return SearchResponse(passages=[PassageWithBoxes.at(*one) for one in zip(found, boxes, strict=True)])

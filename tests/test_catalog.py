@@ -101,10 +101,12 @@ def test_pages_of_any_span_are_those_that_it_touches(lengths: list[int], data: s
     with tempfile.TemporaryDirectory() as folder, closing(open_catalog(Path(folder))) as catalog:
         put(catalog, document, "x.pdf")
         places = st.integers(0, len(document.text) - 1)
-        for _ in range(10):
-            start, end = sorted((data.draw(places), data.draw(places)))
+        spans = [sorted((data.draw(places), data.draw(places))) for _ in range(10)]
+        several = catalog.pages_of(document.id, [(start, end + 1) for start, end in spans])
+        for (start, end), pages in zip(spans, several, strict=True):
             touched = [page for page in document.pages if page.start <= end and page.end > start]
-            assert [page for page, _ in catalog.pages(document.id, start, end + 1)] == touched
+            assert [page for page, _ in pages] == touched
+            assert catalog.pages(document.id, start, end + 1) == pages
             excerpt = catalog.excerpt(document.id, start, end + 1)
             assert excerpt
             assert excerpt.text == document.text[touched[0].start : touched[-1].end]

@@ -198,7 +198,7 @@ def span_of(document: Document, words: str, page: int = 1) -> PageSpan:
 
 
 def boxes_of(path: Path, words: str, page: int = 1) -> list[Box]:
-    return boxes(path, (), [span_of(read(path), words, page)])
+    return boxes(path, (), [span_of(read(path), words, page)])[0]
 
 
 def text_in(path: Path, found: Sequence[Box]) -> list[str]:
@@ -259,14 +259,14 @@ def test_a_span_over_lines_has_a_box_for_each(tmp_path: Path) -> None:
 )
 def test_no_box_is_better_than_a_wrong_one(tmp_path: Path, number: int, start: int, end: int, expected: str) -> None:
     path = pdfs.write(tmp_path / "a.pdf", ["One two three"])
-    assert boxes(path, (), [PageSpan(number, start, end, expected)]) == []
+    assert boxes(path, (), [PageSpan(number, start, end, expected)]) == [[]]
 
 
 @pytest.mark.parametrize("runs", [(), ((0, 4, 3),), ((0, 0, 2),), ((0, 90, 3),), ((1, 1, 2),)])
 def test_no_box_where_the_way_back_is_wrong(tmp_path: Path, runs: tuple[tuple[int, int, int], ...]) -> None:
     path = pdfs.write(tmp_path / "a.pdf", ["One two three"])
-    assert len(boxes(path, (), [PageSpan(1, 0, 3, "One", ((0, 0, 3),))])) == 1
-    assert boxes(path, (), [PageSpan(1, 0, 3, "One", runs)]) == []
+    assert len(boxes(path, (), [PageSpan(1, 0, 3, "One", ((0, 0, 3),))])[0]) == 1
+    assert boxes(path, (), [PageSpan(1, 0, 3, "One", runs)]) == [[]]
 
 
 def test_boxes_of_a_file_that_is_gone_or_broken(tmp_path: Path) -> None:
@@ -599,7 +599,7 @@ found = []
 def work(first):
     for n in range(first, first + 80):
         path, text = paths[n % len(paths)], texts[n % len(paths)]
-        found.append(len(boxes(path, (), [PageSpan(1, 0, 50, text.text[:50], text.pages[0].runs)])))
+        found.append(len(boxes(path, (), [PageSpan(1, 0, 50, text.text[:50], text.pages[0].runs)])[0]))
 threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()

@@ -471,8 +471,8 @@ def _if_straight(one: tuple[float, float], other: tuple[float, float]) -> Iterat
 # -- boxes -------------------------------------------------------------------------------------------------------------
 
 
-def boxes(path: Path, passwords: Sequence[str], spans: Sequence[PageSpan]) -> list[Box]:
-    """The rectangles of spans, in points from the top left of the page as shown.
+def boxes(path: Path, passwords: Sequence[str], spans: Sequence[PageSpan]) -> list[list[Box]]:
+    """The rectangles of each span, in points from the top left of the page as shown.
 
     A span whose characters are not those expected has no boxes: nothing is drawn rather than a wrong box. Raises
     ReadError when the file cannot be opened.
@@ -480,7 +480,7 @@ def boxes(path: Path, passwords: Sequence[str], spans: Sequence[PageSpan]) -> li
     data = _bytes(path)
     try:
         with open_pdf(path.name, data, passwords) as (pdf, _):
-            return [box for found in boxes_by_span(pdf, spans) for box in found]
+            return boxes_by_span(pdf, spans)
     except Unreadable as reason:
         raise ReadError(f"{path.name} is damaged: {reason}.", "Open it in a viewer and save it anew.") from reason
 
@@ -510,7 +510,7 @@ def _boxes_on_page(page: Any, text_page: Any, text: str, span: PageSpan) -> Iter
 
 
 def boxes_by_span(pdf: Any, spans: Sequence[PageSpan]) -> list[list[Box]]:
-    """The rectangles of each span by itself, as in ``boxes``; a page that several spans lie on is loaded once."""
+    """The same of a document that is open; a page that several spans lie on is loaded once."""
     found: list[list[Box]] = [[] for _ in spans]
     wanted: dict[int, list[int]] = {}
     for place, span in enumerate(spans):
