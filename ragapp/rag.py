@@ -50,7 +50,7 @@ from ragapp.rerankers import KeepOrder
 from ragapp.steps import rerank, rewrite, search
 from ragapp.types import Answer, Asked, Box, Citation, Cited, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
-from ragapp.viewer import Viewer
+from ragapp.viewer import NoPicture, Viewer
 from ragapp.voices import Voice
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Rag:
         self._vectors = VectorIndex(self.catalog, self._embedder.fingerprint, config.search.exact_up_to)
         self.viewer = Viewer(self.catalog)
         self._places = Places()
+        self._aside = False
         self._tools_lock = threading.Lock()
         self._tools: Toolbox | None = None
         self._wardrobe = Wardrobe(config, self._embedder, self._voice)
@@ -513,6 +514,11 @@ class Rag:
                     boxes[nth] = those
         return boxes
 
+    def look_aside(self) -> None:
+        """From now on files are asked for places in a process of their own: for a server, whose other threads would
+        wait for pdfium's, and which a file that makes pdfium crash must not take along."""
+        self._aside = True
+
     def _boxes_in_file(self, document_id: str, spans: Sequence[PageSpan]) -> Sequence[Sequence[Box]]:
         """Boxes that the file itself must be asked for; none when it is not a PDF, gone, changed or encrypted."""
         from ragapp.ingest.readers.pdfium import boxes
@@ -524,9 +530,9 @@ class Rag:
             try:
                 stat = path.stat()
                 if (stat.st_size, stat.st_mtime_ns) == (row.bytes, row.mtime_ns):
-                    file = (row.uri, row.bytes, row.mtime_ns)
-                    return self._places.of(file, spans, partial(boxes, path, ()))
-            except (OSError, ReadError):
+                    ask = partial(self.viewer.places, row) if self._aside else partial(boxes, path, ())
+                    return self._places.of((row.uri, row.bytes, row.mtime_ns), spans, ask)
+            except (OSError, ReadError, NoPicture):
                 continue
         return []
 

@@ -133,11 +133,14 @@ class Viewer:
         self._drawers = Drawers(PICTURES, PICTURE_S)
         # Words and boxes do not wait behind pages that take long to draw.
         self._looker = Drawers(1, LOOK_UP_S)
+        # And what a search finds has its places without waiting behind somebody who looks at a document.
+        self._placer = Drawers(1, LOOK_UP_S)
         self._held: _Held | None = None
 
     def close(self) -> None:
         self._drawers.close()
         self._looker.close()
+        self._placer.close()
 
     def document_id(self, document: str) -> str:
         """The id of a document, by that or by a name. Raises NotFound."""
@@ -212,14 +215,20 @@ class Viewer:
         """The rectangles of each span; the file is asked once for all."""
 
         def ask(asked: Sequence[PageSpan]) -> list[list[Box]]:
-            order = {"do": "boxes", "spans": [asdict(span) for span in asked]}
             try:
-                found = self._ask(self._looker, document_id, order)[0]["boxes"]
+                return self._places(self._looker, self._file(document_id), asked)
             except NoPicture:
                 return []
-            return [[Box(**box) for box in boxes] for boxes in found]
 
         return boxes_of_spans(self._catalog, document_id, spans, ask)
+
+    def places(self, file: FileRow, spans: Sequence[PageSpan]) -> list[list[Box]]:
+        """The rectangles of spans in a file that is as it was ingested. Raises NoPicture."""
+        return self._places(self._placer, file, spans)
+
+    def _places(self, drawers: Drawers, file: FileRow, spans: Sequence[PageSpan]) -> list[list[Box]]:
+        found = self._ask_file(drawers, file, {"do": "boxes", "spans": [asdict(span) for span in spans]})[0]["boxes"]
+        return [[Box(**box) for box in boxes] for boxes in found]
 
     def find(self, document_id: str, words: str, limit: int, *, boxes: bool = True) -> Findings:
         """Where words stand in a document (finder.py), the first ``limit`` with what is around them.
@@ -274,7 +283,9 @@ class Viewer:
 
     def _ask(self, drawers: Drawers, document_id: str, order: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         """An answer about the document's file. Raises NoPicture."""
-        row = self._file(document_id)
+        return self._ask_file(drawers, self._file(document_id), order)
+
+    def _ask_file(self, drawers: Drawers, row: FileRow, order: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         file = {"path": str(path_of(row.uri)), "bytes": row.bytes, "mtime_ns": row.mtime_ns}
         head, body = drawers.ask({**order, **file})
         if "refused" in head:

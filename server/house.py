@@ -21,7 +21,7 @@ from ragapp.talks import Talks
 
 @dataclass(slots=True)
 class Collection:
-    """One library that is served. ``rag`` is replaced when another model is chosen: read it anew for every request."""
+    """One library that is served."""
 
     name: str
     rag: Rag
@@ -46,6 +46,8 @@ class House:
             name: Collection(name, rag, Desk(rag.folder)) for name, rag in named.items()
         }
         self.default = next(iter(self.collections.values()))
+        for rag in rags:
+            rag.look_aside()
         self.keyring = Keyring(self.default.desk)
 
     def at(self, name: str | None) -> Collection:
