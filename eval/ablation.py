@@ -3,10 +3,11 @@
     python -m ragapp.eval.ablation SET=LIBRARY… [--out FILE.md] [--most N] [--llm MODEL] [--folder DIR]
 
 SET is a question file (or a BEIR folder), LIBRARY the folder of a library that holds its documents. For every component
-the change of passages.success@1, passages.success@5 and passages.mrr@10 against the shipped settings is printed, with
-its 95 % interval over the same questions and a verdict: better, worse, or noise. "gold text" is the share of the
-questions whose gold quote (or the words an answer must contain) stands whole in a passage that an answer is given: what
-joining neighbours is for. The library's own settings file plays no part.
+the change of success@1, success@5 and mrr@10 against the shipped settings is printed, with its 95 % interval over the
+same questions and a verdict: better, worse, or noise. They count passages, or documents where the gold of a set names
+no more than those. "gold text" is the share of the questions whose gold quote (or the words an answer must contain)
+stands whole in a passage that an answer is given: what joining neighbours is for. The library's own settings file plays
+no part.
 
 Rows are kept in a file beside FILE.md as they are made, so that a run that was stopped goes on; indexes are made once,
 in ``--folder``, and shared. Nothing is written to the libraries.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from ragapp.config import load as settings_in_force
 from ragapp.errors import ConfigError, RagappError
@@ -38,7 +40,7 @@ from ragapp.rag import Rag
 from ragapp.steps import gather
 from ragapp.types import Query
 
-METRICS = ("passages.success@1", "passages.success@5", "passages.mrr@10")
+METRICS = ("success@1", "success@5", "mrr@10")
 GOLD_TEXT = "gold text"
 MOST = 300  # questions of a set, drawn by chance
 SEED = 0
@@ -148,7 +150,8 @@ def ablate(
         about = [asked.name, asked.fingerprint, generation.stamp, most, llm, _version()]
         found: list[Row] = []
         with Variants(rag, folder) as variants:
-            trials = Trials(variants, questions, seed=SEED, metrics=METRICS)
+            metrics = [f"{level_of(questions)}.{metric}" for metric in METRICS]
+            trials = Trials(variants, questions, seed=SEED, metrics=metrics)
             for component in (SHIPPED, *COMPONENTS, *([HYDE] if llm else [])):
                 settings = {**SHIPPED.settings, **component.settings}
                 key = json.dumps([*about, component.name, settings], ensure_ascii=False)
@@ -170,12 +173,20 @@ def sampled(questions: Sequence[Question], most: int) -> list[Question]:
     return [question for question in answerable if question.id in kept]
 
 
+def level_of(questions: Sequence[Question]) -> Literal["passages", "documents"]:
+    """What the gold of a set can tell apart: passages, by a page or a quote, or documents only."""
+    return (
+        "passages" if any(gold.pages or gold.quote for question in questions for gold in question.gold) else "documents"
+    )
+
+
 def measured(
     component: Component, settings: Settings, trials: Trials, variants: Variants, questions: Sequence[Question]
 ) -> Scores:
     """The metrics of a component, for every question that they apply to."""
     names = [question.id for question in questions]
-    found = {metric: trials.scores(settings, names, metric) for metric in component.metrics if metric != GOLD_TEXT}
+    wanted = [metric for metric in component.metrics if metric != GOLD_TEXT]
+    found = {metric: trials.scores(settings, names, f"{level_of(questions)}.{metric}") for metric in wanted}
     if GOLD_TEXT in component.metrics:
         found[GOLD_TEXT] = gold_text(variants, settings, questions)
     return found
@@ -244,7 +255,7 @@ def _differences(before: Scores, after: Scores) -> dict[str, Difference]:
 def as_markdown(rows: Sequence[Row]) -> str:
     """The table, with the shipped settings' own means first."""
     shown = (*METRICS, GOLD_TEXT)
-    heads = ("component", "set", "questions", *(metric.removeprefix("passages.") for metric in shown))
+    heads = ("component", "set", "questions", *shown)
     body: list[tuple[str, ...]] = []
     for row in rows:
         if row.component == SHIPPED.name:

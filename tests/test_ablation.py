@@ -138,6 +138,20 @@ def test_other_questions_are_measured_anew(library: Path, tmp_path: Path, capsys
     assert {row[2] for row in cells(said.out)[2:]} == {"11"}
 
 
+def test_gold_that_names_documents_only_is_counted_by_document(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [
+        replace(question, gold=tuple(replace(gold, pages=(), quote="") for gold in question.gold))
+        for question in trial_library.questions(9).questions
+    ]
+    save(of_questions("documents", asked), tmp_path / "documents.jsonl")
+    assert main([f"{tmp_path / 'documents.jsonl'}={library}", "--out", str(tmp_path / "table.md")]) == 0
+    (shipped,) = (row for row in cells(capsys.readouterr().out) if row[0].startswith(SHIPPED.name))
+    assert shipped[2] == "9"
+    assert all(0 < float(mean) <= 1 for mean in shipped[3:6])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [(["questions.jsonl"], 2, "no SET=LIBRARY"), (["none.jsonl=."], 3, "none.jsonl"), (["=x"], 2, "no SET=LIBRARY")],
