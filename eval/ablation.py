@@ -34,7 +34,7 @@ from ragapp.eval.dataset import Question
 from ragapp.eval.stats import Difference, holm, paired
 from ragapp.eval.trials import Trials, returned
 from ragapp.eval.tuned import cell
-from ragapp.eval.variants import HEADER, Variants
+from ragapp.eval.variants import Variants
 from ragapp.finder import find
 from ragapp.rag import Rag
 from ragapp.steps import gather
@@ -63,7 +63,7 @@ SHIPPED = Component("shipped", {"chunker.name": "tokens"}, (*METRICS, GOLD_TEXT)
 COMPONENTS = (
     *(Component(f"chunker: {name}", {"chunker.name": name}) for name in ("sentences", "headings", "semantic")),
     Component("chunker: parent-child", {"chunker.name": "parent-child"}, (*METRICS, GOLD_TEXT)),
-    Component("no header line", {HEADER: False}),
+    Component("no header line", {"chunker.header": False}),
     Component("dense only", {"search.dense_weight": 1.0, "search.dense_weight_cjk": 1.0}),
     Component("lexical only", {"search.dense_weight": 0.0, "search.dense_weight_cjk": 0.0}),
     Component("fusion: rrf", {"search.fusion": "rrf"}),

@@ -34,7 +34,7 @@ from ragapp.eval.machine import machine
 from ragapp.eval.places import PlaceFinder, Places, cite_of, hit_of
 from ragapp.eval.records import Kind, Manifest, Record, RunFolder, run_path, slug, unlike
 from ragapp.eval.values import counted
-from ragapp.ingest.reindex import chunker_fingerprint
+from ragapp.ingest.chunkers import chunker_fingerprint
 from ragapp.rag import Rag
 from ragapp.trace import plain, settings_of, without_login
 from ragapp.types import Answer, Done, Event, Passage, Query, Step

@@ -27,6 +27,7 @@ INDEXES: Sequence[Settings] = (
     {"chunker.name": "headings"},
     {"chunker.name": "tokens", "chunker.tokens": 120, "chunker.overlap": 0},
     {"chunker.name": "parent-child"},
+    {"chunker.header": False},
     {"chunker.name": "sentences"},
     {"chunker.name": "tokens", "chunker.tokens": 200, "chunker.overlap": 40},
     {"chunker.name": "semantic"},

@@ -262,7 +262,6 @@ class _Search:
             self.left_out.append("[search] hyde: no Llama is set.")
         elif kind == "search" and not self._can_imagine(questions):
             space = replace(space, knobs=tuple(knob for knob in space.knobs if knob.key != "search.hyde"))
-        self.left_out.append("The header line of chunks: no setting switches it off.")
         return space
 
     def _can_imagine(self, questions: Sequence[Question]) -> bool:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,37 +28,23 @@ from ragapp.catalog import FILE_NAME, Catalog
 from ragapp.config import Config
 from ragapp.errors import ConfigError, LibraryError
 from ragapp.eval.kept import Memory
-from ragapp.ingest.reindex import Reindex, chunker_fingerprint
+from ragapp.ingest.chunkers import chunker_fingerprint
+from ragapp.ingest.reindex import Reindex
 from ragapp.ingest.report import Progress
 from ragapp.lexicon import Lexicon
 from ragapp.parts import Toolbox, Wardrobe
+from ragapp.placing import Places
 from ragapp.ports import Chunker
 from ragapp.rag import Rag
-from ragapp.types import Chunk, Document
 from ragapp.vectors import VectorIndex
 from ragapp.viewer import Viewer
 
-HEADER = "header"  # not a setting of ragapp: False leaves header lines out, which only a variant can
 NOTE = "variant.json"
 PROBE = 64  # chunks that are embedded to know how long a reindex takes
 SPARE = 1.5  # what a reindex does besides embedding
 NOT_READING = ("ingest", "server")
-MAKES_INDEX = ("chunker", "embedder", HEADER)
+MAKES_INDEX = ("chunker", "embedder")
 RERANKER_KEYS = frozenset(("candidates", "seconds", "batch"))  # that mean the same to every reranker
-
-
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """A chunker's chunks without their header lines. Where a chunk is cut stays: its header never counted."""
-
-    chunker: Chunker
-
-    @property
-    def fingerprint(self) -> str:
-        return f"bare:{chunker_fingerprint(self.chunker)}"
-
-    def chunk(self, document: Document) -> Sequence[Chunk]:
-        return [replace(chunk, header="") for chunk in self.chunker.chunk(document)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +84,8 @@ class Variant(Rag):
         self._tools_lock = threading.Lock()
         self._tools: Toolbox | None = None
         self._wardrobe = Wardrobe(config, embedder)
+        self._places = Places()
+        self._aside = False
         self._memory = memory
 
     def publish_caches(self) -> None:
@@ -153,37 +141,33 @@ class Variants:
     def open(
         self, settings: Mapping[str, object] | None = None, *, progress: Callable[[Progress], None] = lambda _: None
     ) -> Variant:
-        """The library with ``settings`` ({"search.k": 20}) before those it has; ``HEADER`` may be among them.
+        """The library with ``settings`` ({"search.k": 20}) before those it has.
 
         Makes the index first where there is none yet; what ``progress`` raises stops that, and the next call goes on
         where it was. Raises ConfigError for settings that are unknown, do not fit each other, or need the files, and
         LibraryError where the folder cannot be written.
         """
-        config, header = self._configured(settings or {})
+        config = self.config(settings or {})
         embedder = self._embedder(config)
-        chunker = self._chunker(config, embedder, header)
+        chunker = parts.chunker_of(config, embedder)
         home = self._home(settings or {}, config, embedder, chunker, progress)
         memory = self._memories.setdefault((home.name, _key_of(config.embedder)), Memory()) if self._keep else None
         return Variant(home, config, embedder, self._chat(config), memory)
 
-    def config(self, settings: Mapping[str, object]) -> Config:
-        """The settings of a variant. Raises ConfigError as ``open`` does."""
-        return self._configured(settings)[0]
-
     def index_of(self, settings: Mapping[str, object]) -> str:
         """The name of the index that a variant searches: empty for that of the base library."""
-        config, header = self._configured(settings)
+        config = self.config(settings)
         embedder = self._embedder(config)
-        return self._name(settings, embedder, self._chunker(config, embedder, header))
+        return self._name(settings, embedder, parts.chunker_of(config, embedder))
 
     def expected(self, settings: Mapping[str, object]) -> float:
         """About how many seconds ``open`` will take to make the index; 0 where there is one.
 
         Known from those that were made, and before that from embedding some chunks.
         """
-        config, header = self._configured(settings)
+        config = self.config(settings)
         embedder = self._embedder(config)
-        chunker = self._chunker(config, embedder, header)
+        chunker = parts.chunker_of(config, embedder)
         name = self._name(settings, embedder, chunker)
         if not name or name in self._homes or self._is_made(name, (embedder.fingerprint, chunker_fingerprint(chunker))):
             return 0.0
@@ -212,15 +196,15 @@ class Variants:
 
     # -- settings ------------------------------------------------------------------------------------------------
 
-    def _configured(self, settings: Mapping[str, object]) -> tuple[Config, bool]:
-        given = {key: value for key, value in settings.items() if key != HEADER}
-        for key in given:
+    def config(self, settings: Mapping[str, object]) -> Config:
+        """The settings of a variant. Raises ConfigError as ``open`` does."""
+        for key in settings:
             if key.partition(".")[0] in NOT_READING:
                 raise ConfigError(
                     f"{key} says how files are read or served, so no variant of a library can have another.",
                     "Ingest the files into a library of their own with that setting.",
                 )
-        return configured(self.base.config, given), bool(settings.get(HEADER, True))
+        return configured(self.base.config, settings)
 
     def _embedder(self, config: Config) -> Any:
         key = _key_of(config.embedder)
@@ -233,10 +217,6 @@ class Variants:
         if key not in self._chats:
             self._chats[key] = parts.chat_of(config)
         return self._chats[key]
-
-    def _chunker(self, config: Config, embedder: Any, header: bool) -> Chunker:
-        chunker = parts.chunker_of(config, embedder)
-        return chunker if header else Bare(chunker)
 
     # -- indexes -------------------------------------------------------------------------------------------------
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ragapp.errors import ConfigError
 from ragapp.ingest.headers import TEMPLATE, HeaderLine, document_name
 from ragapp.ingest.packing import Measured, Piece, joined, overlapped
 from ragapp.ingest.rows import areas, row_groups, row_spans
 from ragapp.ingest.tables import column_line
-from ragapp.ports import Tokenizer
+from ragapp.ports import Chunker, Tokenizer
 from ragapp.types import Chunk, Document, Table
 
 VERSION = 2  # changes when the same settings begin to cut in another way
+
+
+def chunker_fingerprint(chunker: Chunker) -> str:
+    """What decides a chunker's chunks: what it says itself, or the name of its class."""
+    kind = type(chunker)
+    return str(getattr(chunker, "fingerprint", f"{kind.__module__}:{kind.__qualname__}"))
 
 
 class SpanChunker(ABC):
@@ -77,6 +84,20 @@ class SpanChunker(ABC):
             page = measured.page_of(start, end).number
             text = document.text[start:end]
             yield Chunk(0, document.id, text, start, end, page, piece.headings, header, piece.parent)
+
+
+class WithoutHeader:
+    """A chunker's chunks without their header lines. Where a chunk is cut stays: its header never counted."""
+
+    def __init__(self, chunker: Chunker) -> None:
+        self._chunker = chunker
+
+    @property
+    def fingerprint(self) -> str:
+        return f"bare:{chunker_fingerprint(self._chunker)}"
+
+    def chunk(self, document: Document) -> Sequence[Chunk]:
+        return [replace(chunk, header="") for chunk in self._chunker.chunk(document)]
 
 
 class TokenChunker(SpanChunker):

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from ragapp.catalog import Catalog, embedded_text, text_hash
+from ragapp.ingest.chunkers import chunker_fingerprint
 from ragapp.ingest.report import Progress
 from ragapp.ports import Chunker, Embedder
 from ragapp.types import Chunk, Document
@@ -39,12 +40,6 @@ class Reindexed:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
-
-
-def chunker_fingerprint(chunker: Chunker) -> str:
-    """What decides a chunker's chunks: what it says itself, or the name of its class."""
-    kind = type(chunker)
-    return str(getattr(chunker, "fingerprint", f"{kind.__module__}:{kind.__qualname__}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ class ChunkerTable(PartTable):
     sentences: Count = Field(8, description="sentences of a chunk at most; sentences only")
     min_tokens: Count = Field(64, description="tokens of a chunk at least; semantic only")
     window: Count = Field(2, description="sentences that are compared on either side of a gap; semantic only")
+    header: bool = Field(
+        True,
+        description="whether a line with document and headings stands before each chunk in the search",
+    )
     child_tokens: Annotated[int, Field(ge=32)] = Field(96, description="tokens of a chunk; parent-child only")
     parent_tokens: Annotated[int, Field(ge=32)] = Field(
         384, description="tokens of the passage to be read around it; parent-child only"

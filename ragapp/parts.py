@@ -16,6 +16,7 @@ from ragapp.config import Config, PartTable, RerankerTable
 from ragapp.contexts import Joined, roughly
 from ragapp.errors import ConfigError
 from ragapp.evidence import Evidence
+from ragapp.ingest.chunkers import WithoutHeader
 from ragapp.lexicon import Lexicon
 from ragapp.ports import Answerer, Chunker, Gatherer, Judge, Reranker, Retriever, TokenEmbedder, Words, Writer
 from ragapp.rerankers import CrossEncoderReranker, KeepOrder, Limited
@@ -269,14 +270,20 @@ def embedder_of(config: Config) -> Any:
 
 
 def chunker_of(config: Config, embedder: Any) -> Chunker:
+    made = _chunker_of(config, embedder)
+    return made if config.chunker.header else WithoutHeader(made)
+
+
+def _chunker_of(config: Config, embedder: Any) -> Chunker:
     table = config.chunker
     if not registry.is_built_in("chunker", table.name):
-        own: Chunker = _own_part("chunker", table, config)
+        given = {key: value for key, value in _given("chunker", table, config).items() if key != "header"}
+        own: Chunker = registry.build("chunker", table.name, given)
         return own
     settings.check_part_keys(table, "chunker")
     # What somebody set must fit the chunker that was named; of the defaults it is given those that it takes.
-    values = {"tokenizer": embedder, "embedder": embedder, **table.model_dump(exclude={"name"})}
-    wanted = (registry.takes("chunker", table.name) & values.keys()) | (table.model_fields_set - {"name"})
+    values = {"tokenizer": embedder, "embedder": embedder, **table.model_dump(exclude={"name", "header"})}
+    wanted = (registry.takes("chunker", table.name) & values.keys()) | (table.model_fields_set - {"name", "header"})
     chunker: Chunker = registry.build("chunker", table.name, {key: values[key] for key in sorted(wanted)})
     return chunker
 

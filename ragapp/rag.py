@@ -31,12 +31,13 @@ from ragapp.errors import (
     ReadError,
 )
 from ragapp.ingest.boxes import PageSpan
+from ragapp.ingest.chunkers import chunker_fingerprint
 from ragapp.ingest.engines import find_engine
 from ragapp.ingest.limits import Limits
 from ragapp.ingest.pipeline import Pipeline
 from ragapp.ingest.plan import gone_from
 from ragapp.ingest.reading import Settings
-from ragapp.ingest.reindex import MIXED, Reindex, Reindexed, chunker_fingerprint
+from ragapp.ingest.reindex import MIXED, Reindex, Reindexed
 from ragapp.ingest.report import Outcome, Progress, Report
 from ragapp.ingest.scan import Found, nothing_found, path_of, scan
 from ragapp.lexicon import Lexicon, sweep_private

@@ -32,7 +32,7 @@ from tests.trial_library import files_of
 pytestmark = pytest.mark.usefixtures("in_folder")
 
 FEW = (
-    Component("no header line", {"header": False}),
+    Component("no header line", {"chunker.header": False}),
     Component("dense only", {"search.dense_weight": 1.0}),
     Component("no neighbours", {"answer.context_tokens": 0}, (GOLD_TEXT,)),
 )

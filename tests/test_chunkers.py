@@ -649,6 +649,35 @@ def test_parents_are_what_is_found_at_the_door(tmp_path: Path) -> None:
         assert first.boxes
 
 
+class ByLine:
+    """A chunker of the user's own, which writes header lines."""
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        end = document.text.index("\n")
+        return [Chunk(0, document.id, document.text[:end], 0, end, 1, (), "A line of my own")]
+
+
+@pytest.mark.parametrize("kind", ["tokens", "headings", "tests.test_chunkers:ByLine"])
+@pytest.mark.usefixtures("in_folder")
+def test_header_lines_can_be_left_out(kind: str, tmp_path: Path) -> None:
+    pdfs.write(tmp_path / "docs" / "manual of the pump.pdf", ["The valve is made of brass."])
+
+    def chunks(rag: Rag) -> list[Chunk]:
+        (entry,) = rag.documents()
+        return rag.catalog.chunks_of(entry.id)
+
+    with Rag.open(tmp_path / "library", embedder__name="hashing", chunker__name=kind) as rag:
+        rag.add([tmp_path / "docs"])
+        before = chunks(rag)
+        assert all(chunk.header for chunk in before)
+    with Rag.open(tmp_path / "library", embedder__name="hashing", chunker__name=kind, chunker__header=False) as rag:
+        rag.reindex()
+        after = chunks(rag)
+        assert [(chunk.text, chunk.header) for chunk in after] == [(chunk.text, "") for chunk in before]
+        assert rag.reindex().documents == 0
+        assert list(rag.doctor()) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "key"),
     [("sentences", "overlap"), ("headings", "min_tokens"), ("parent-child", "tokens"), ("tokens", "window")],

@@ -57,6 +57,27 @@ def test_a_file_is_asked_once_for_all_and_again_when_it_has_changed(
         assert asked[2:] == [("a.pdf", 3)]
 
 
+def test_a_server_asks_in_a_process_of_its_own(tmp_path: Path, asked: list[tuple[str, int]]) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    pdfs.write(docs / "a.pdf", ["The pump is blue."])
+    with Rag.open(tmp_path / "library", reranker__name="keep") as rag:
+        rag.add(docs)
+        (found,) = rag.search("What is blue?")
+        rag.look_aside()
+        placed = rag.boxes_of(found)
+        assert placed
+        assert asked == []
+        (docs / "a.pdf").write_bytes(b"%PDF-1.4 something else")
+        assert rag.boxes_of(found) == ()
+    with Rag.open(tmp_path / "library", reranker__name="keep") as again:
+        assert again.boxes_of(found) == ()
+        pdfs.write(docs / "a.pdf", ["The pump is blue."])
+        again.add(docs)
+        assert again.boxes_of(again.search("What is blue?")[0]) == placed
+        assert asked == [("a.pdf", 1)]
+
+
 def test_the_longest_unused_are_forgotten() -> None:
     places, calls = Places(most=2), list[list[PageSpan]]()
 

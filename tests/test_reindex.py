@@ -20,8 +20,8 @@ from ragapp import Rag
 from ragapp.catalog import embedded_text, text_hash
 from ragapp.errors import EmbedderChanged, LibraryError, LibraryLocked
 from ragapp.ingest import reindex as module
-from ragapp.ingest.chunkers import TokenChunker
-from ragapp.ingest.reindex import Reindex, Reindexed, chunker_fingerprint
+from ragapp.ingest.chunkers import TokenChunker, chunker_fingerprint
+from ragapp.ingest.reindex import Reindex, Reindexed
 from ragapp.ingest.report import Progress
 from ragapp.testing import HashingEmbedder
 from tests import pdfs

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ragapp import Rag
 from ragapp.errors import ConfigError, LibraryError
-from ragapp.eval.variants import HEADER, Variants, configured
+from ragapp.eval.variants import Variants, configured
 from ragapp.types import Passage, Query
 from tests import trial_library
 from tests.libraries import contents
@@ -117,7 +117,7 @@ def test_what_the_library_was_made_with_needs_no_copy(base: Rag, tmp_path: Path)
 def test_nothing_is_written_to_the_library(base: Rag, tmp_path: Path) -> None:
     before = files_of(base.folder)
     with Variants(base, tmp_path / "variants") as variants:
-        for settings in (*READING, CUT, {HEADER: False}):
+        for settings in (*READING, CUT, {"chunker.header": False}):
             variant = variants.open(settings)
             variant.search(QUESTION)
             variant.ask(QUESTION)
@@ -155,9 +155,9 @@ def test_a_variant_cannot_be_written(base: Rag, tmp_path: Path, settings: dict[s
 
 def test_header_lines_can_be_left_out(base: Rag, tmp_path: Path) -> None:
     with Variants(base, tmp_path / "variants") as variants:
-        bare = variants.open({HEADER: False})
-        assert variants.index_of({HEADER: False}) != ""
-        assert variants.index_of({HEADER: True}) == ""
+        bare = variants.open({"chunker.header": False})
+        assert variants.index_of({"chunker.header": False}) != ""
+        assert variants.index_of({"chunker.header": True}) == ""
         with_headers, without = ({key: held[-1] for key, held in contents(rag.catalog).items()} for rag in (base, bare))
         assert any(fact[5] for facts in with_headers.values() for fact in facts)
         assert not any(fact[5] for facts in without.values() for fact in facts)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ragapp import Rag, parts
 from ragapp.catalog import FileRow, embedded_text, text_hash
 from ragapp.eval.dataset import Dataset, Gold, Question, of_questions
-from ragapp.ingest.reindex import chunker_fingerprint
+from ragapp.ingest.chunkers import chunker_fingerprint
 from ragapp.testing import HashingEmbedder
 from ragapp.types import Document, Heading, Page
 
