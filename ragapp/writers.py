@@ -109,14 +109,19 @@ _LABEL = re.compile(
     re.I,
 )
 _QUOTES = "\"'“”‘’「」『』`*"
+_CITED = re.compile(r"[\[［【〔]\d{1,3}[\]］】〕]")
 _YES = re.compile(r"\W*(?:yes\b|是(?!否)|对|需要)", re.I)
 _NO = re.compile(r"\W*(?:no\b|not\b|否|不(?:需要|是|用|必|够)?|没有)", re.I)
 
 
 def lines(reply: str, most: int) -> list[str]:
-    """At most so many lines of a reply, without numbers, labels and quotation marks, each once."""
+    """At most so many lines of a reply, without numbers, labels and quotation marks, each once.
+
+    None of a reply that cites a passage: there a model answers, as weak ones do, instead of asking.
+    """
     found: dict[str, None] = {}
-    for line in _THOUGHT.sub("", reply).splitlines():
+    said = _THOUGHT.sub("", reply)
+    for line in () if _CITED.search(said) else said.splitlines():
         text = _LABEL.sub("", _BULLET.sub("", line.strip()).strip(_QUOTES)).strip().strip(_QUOTES).strip()
         if text.endswith((":", "：")) or not any(c.isalnum() for c in text) or len(text) > MAX_LINE:
             continue

@@ -222,6 +222,10 @@ def test_every_task_has_its_prompt(flow: Flow, text: str) -> None:
             9,
             ["What is tin?", "锌？", "Zinc?", "Brass?", "Gold?", "Lead?"],
         ),
+        ("<think>See [1].</think>How heavy is it?\nIs it blue?", 2, ["How heavy is it?", "Is it blue?"]),
+        ("The pump is blue [1].\n\n| part | weight |", 2, []),
+        ("水泵重九公斤【2】。", 1, []),
+        ("Which of the parts [a] to [c] is heavy?", 1, ["Which of the parts [a] to [c] is heavy?"]),
     ],
 )
 def test_lines_are_taken_out_of_what_small_models_put_around_them(reply: str, most: int, wanted: list[str]) -> None:
