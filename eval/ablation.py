@@ -147,7 +147,7 @@ def ablate(
         asked = sets.placed(given, [entry.document for entry in rag.documents()])
         questions = sampled(asked.questions, most)
         generation = rag.catalog.generation()
-        about = [asked.name, asked.fingerprint, generation.stamp, most, llm, _version()]
+        about = [asked.name, asked.fingerprint, generation.stamp, most, llm, _version(), *METRICS]
         found: list[Row] = []
         with Variants(rag, folder) as variants:
             metrics = [f"{level_of(questions)}.{metric}" for metric in METRICS]

@@ -28,6 +28,7 @@ INDEXES: Sequence[Settings] = (
     {"chunker.name": "tokens", "chunker.tokens": 120, "chunker.overlap": 0},
     {"chunker.name": "parent-child"},
     {"chunker.header": False},
+    {"chunker.header": True},
     {"chunker.name": "sentences"},
     {"chunker.name": "tokens", "chunker.tokens": 200, "chunker.overlap": 40},
     {"chunker.name": "semantic"},

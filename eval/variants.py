@@ -346,7 +346,8 @@ def meant_still(kind: str, name: str) -> frozenset[str]:
     """Keys of the table "chunker" or "reranker" that mean something to the part of this name, if set for another."""
     if kind == "reranker":
         return RERANKER_KEYS
-    return registry.takes("chunker", name) if registry.is_built_in("chunker", name) else frozenset()
+    taken = registry.takes("chunker", name) if registry.is_built_in("chunker", name) else frozenset()
+    return taken | {"header"}
 
 
 def _key_of(table: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -87,17 +88,27 @@ class SpanChunker(ABC):
 
 
 class WithoutHeader:
-    """A chunker's chunks without their header lines. Where a chunk is cut stays: its header never counted."""
+    """A chunker's chunks without their header lines, but for tables: there it says what the columns mean.
+
+    Where a chunk is cut stays: its header never counted.
+    """
 
     def __init__(self, chunker: Chunker) -> None:
         self._chunker = chunker
 
     @property
     def fingerprint(self) -> str:
-        return f"bare:{chunker_fingerprint(self._chunker)}"
+        return f"no-header:{chunker_fingerprint(self._chunker)}"
 
     def chunk(self, document: Document) -> Sequence[Chunk]:
-        return [replace(chunk, header="") for chunk in self._chunker.chunk(document)]
+        spans = [(start, end) for start, end, table in areas(document) if table is not None]
+        starts = [start for start, _ in spans]
+
+        def is_row(chunk: Chunk) -> bool:
+            nth = bisect_right(starts, chunk.start) - 1
+            return nth >= 0 and chunk.start < spans[nth][1]
+
+        return [chunk if is_row(chunk) else replace(chunk, header="") for chunk in self._chunker.chunk(document)]
 
 
 class TokenChunker(SpanChunker):

@@ -410,7 +410,7 @@ class Catalog(Store):
         if document is None:
             return [[] for _ in spans]
         # An empty span stands for the character at its place.
-        meant = [(max(start, 0), min(max(end, max(start, 0) + 1), document[5])) for start, end in spans]
+        meant = [(max(start, 0), min(max(end, start + 1), document[5])) for start, end in spans]
         values = ",".join(f"(?{3 * nth + 2}, ?{3 * nth + 3}, ?{3 * nth + 4})" for nth in range(len(meant)))
         wanted = [value for nth, (start, end) in enumerate(meant) for value in (nth, start, end - 1)]
         found: list[list[Any]] = [[] for _ in meant]

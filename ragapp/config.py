@@ -61,7 +61,7 @@ class ChunkerTable(PartTable):
     window: Count = Field(2, description="sentences that are compared on either side of a gap; semantic only")
     header: bool = Field(
         True,
-        description="whether a line with document and headings stands before each chunk in the search",
+        description="whether a line with document and headings stands before each chunk of prose",
     )
     child_tokens: Annotated[int, Field(ge=32)] = Field(96, description="tokens of a chunk; parent-child only")
     parent_tokens: Annotated[int, Field(ge=32)] = Field(

@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,7 @@ GRAPH_VERSION = 1  # raise it when build() changes, so that an older file in the
 LAYERS, HEADS, WIDTH = 6, 12, 384
 SHAPES = 64  # sizes of batches that OpenVINO keeps programs for; it would keep thousands, a third of a megabyte each
 REQUESTS = 2  # computed side by side
+_FIRST = threading.Lock()  # lru_cache lets two threads make what it keeps
 MAX_TOKENS = 256  # what the model was trained to read, with its two special tokens
 
 
@@ -108,8 +110,13 @@ def compile_model(precision: str | None = None) -> Any:
         ) from error
 
 
-@lru_cache(maxsize=1)
 def _core() -> tuple[Any, frozenset[str]]:
+    with _FIRST:
+        return _made_core()
+
+
+@lru_cache(maxsize=1)
+def _made_core() -> tuple[Any, frozenset[str]]:
     """OpenVINO, with what the CPU can do: one for the whole process, made in a thread that ends.
 
     Its CPU plugin gives the thread that makes it another stack for signals, and unmaps that when the last model is

@@ -28,7 +28,6 @@ from ragapp.errors import (
     NotFound,
     QuestionError,
     RagappError,
-    ReadError,
 )
 from ragapp.ingest.boxes import PageSpan
 from ragapp.ingest.chunkers import chunker_fingerprint
@@ -51,7 +50,7 @@ from ragapp.rerankers import KeepOrder
 from ragapp.steps import rerank, rewrite, search
 from ragapp.types import Answer, Asked, Box, Citation, Cited, Done, Event, Passage, Query, Step, Token
 from ragapp.vectors import VectorIndex
-from ragapp.viewer import NoPicture, Viewer
+from ragapp.viewer import Viewer
 from ragapp.voices import Voice
 
 if TYPE_CHECKING:
@@ -507,12 +506,12 @@ class Rag:
             if end > start:
                 spans.setdefault(chunk.document_id, []).append((nth, start, end))
         boxes: list[tuple[Box, ...]] = [()] * len(found)
-        with self.catalog.snapshot():
-            for key, several in spans.items():
-                ask = partial(self._boxes_in_file, key)
-                placed = boxes_of_spans(self.catalog, key, [(start, end) for _, start, end in several], ask)
-                for (nth, *_), those in zip(several, placed, strict=True):
-                    boxes[nth] = those
+        # No snapshot around it: a file may take seconds, and a removal waits for all who read an older state.
+        for key, several in spans.items():
+            ask = partial(self._boxes_in_file, key)
+            placed = boxes_of_spans(self.catalog, key, [(start, end) for _, start, end in several], ask)
+            for (nth, *_), those in zip(several, placed, strict=True):
+                boxes[nth] = those
         return boxes
 
     def look_aside(self) -> None:
@@ -533,8 +532,8 @@ class Rag:
                 if (stat.st_size, stat.st_mtime_ns) == (row.bytes, row.mtime_ns):
                     ask = partial(self.viewer.places, row) if self._aside else partial(boxes, path, ())
                     return self._places.of((row.uri, row.bytes, row.mtime_ns), spans, ask)
-            except (OSError, ReadError, NoPicture):
-                continue
+            except (OSError, LibraryError):
+                continue  # it cannot be read, or the library is being closed: an answer loses its boxes, and no more
         return []
 
     def warm(self) -> None:

@@ -150,7 +150,7 @@ class Hybrid:
         ``route`` in ``found_by`` is the place among the chunks of the documents that the question names.
         """
         within = self._within(query)
-        if within is not None and not within:
+        if k < 1 or (within is not None and not within):
             return []
         found = self._ranked(query, max(self.depth, AT_LEAST * k), within)
         routed = self._routed(query, within)

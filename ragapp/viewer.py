@@ -223,8 +223,11 @@ class Viewer:
         return boxes_of_spans(self._catalog, document_id, spans, ask)
 
     def places(self, file: FileRow, spans: Sequence[PageSpan]) -> list[list[Box]]:
-        """The rectangles of spans in a file that is as it was ingested. Raises NoPicture."""
-        return self._places(self._placer, file, spans)
+        """The rectangles of spans in a file that is as it was ingested; none of one that cannot be drawn."""
+        try:
+            return self._places(self._placer, file, spans)
+        except NoPicture:
+            return [[] for _ in spans]
 
     def _places(self, drawers: Drawers, file: FileRow, spans: Sequence[PageSpan]) -> list[list[Box]]:
         found = self._ask_file(drawers, file, {"do": "boxes", "spans": [asdict(span) for span in spans]})[0]["boxes"]

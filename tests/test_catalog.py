@@ -112,6 +112,25 @@ def test_pages_of_any_span_are_those_that_it_touches(lengths: list[int], data: s
             assert excerpt.text == document.text[touched[0].start : touched[-1].end]
 
 
+def test_no_page_is_looked_at_but_those_around(tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def count() -> int:
+        steps[-1] += 1
+        return 0
+
+    for length in (20, 1000):
+        document = document_of(*(f"Page {number}." for number in range(length)), name="x.pdf")
+        with closing(open_catalog(tmp_path / str(length))) as catalog:
+            put(catalog, document, "x.pdf")
+            steps.append(0)
+            with catalog._reading() as db:
+                db.set_progress_handler(count, 1)  # of the connection that is used next; it counts SQLite's own steps
+            assert len(catalog.pages(document.id, document.pages[9].start, document.pages[10].end)) == 2
+    short, long = steps
+    assert 0 < long < 2 * short
+
+
 def test_labels_of_pages(catalog: Catalog) -> None:
     pages = (replace(A.pages[0], label="iv"), A.pages[1])
     put(catalog, replace(A, pages=pages), "a.pdf")

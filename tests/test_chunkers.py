@@ -17,7 +17,7 @@ from ragapp.catalog import embedded_text
 from ragapp.config import ChunkerTable
 from ragapp.embedders import BuiltinEmbedder
 from ragapp.errors import ConfigError
-from ragapp.ingest.chunkers import SentenceChunker, SpanChunker, TokenChunker
+from ragapp.ingest.chunkers import SentenceChunker, SpanChunker, TokenChunker, WithoutHeader
 from ragapp.ingest.headers import HEADER_TOKENS, TABLE_TOKENS, document_name
 from ragapp.ingest.parents import ParentChunker
 from ragapp.ingest.sections import SectionChunker
@@ -224,6 +224,15 @@ def test_a_long_table_is_cut_between_rows_and_every_part_has_the_columns(kind: s
     rows = [line for part in parts for line in part.text.splitlines()]
     assert rows == [line.strip() for line in sales(30).text.splitlines() if "\t" in line]
     assert [c.text for c in found if c not in parts] == ["Results of the year\nBefore it.", "Behind it."]
+
+
+def test_without_header_lines_a_table_still_says_what_its_columns_mean() -> None:
+    made = sales()
+    chunker = TokenChunker(TOKENIZER, 40, 0)
+    plain, bare = chunker.chunk(made), WithoutHeader(chunker).chunk(made)
+    assert [(c.text, c.header) for c in bare] == [(c.text, c.header if "\t" in c.text else "") for c in plain]
+    assert {"\t" in c.text for c in bare} == {True, False}
+    check_chunker(WithoutHeader(chunker), [made], TOKENIZER)
 
 
 def test_a_row_that_is_too_long_alone_is_cut_alone() -> None:

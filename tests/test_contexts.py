@@ -369,16 +369,6 @@ def test_only_the_pages_around_are_read(stored: tuple[StoredText, Document], pag
     assert document.text[both.start : both.end] == both.text
 
 
-def test_no_page_is_looked_at_but_those_around(stored: tuple[StoredText, Document]) -> None:
-    library, document = stored
-    said: list[str] = []
-    with library._catalog._reading() as db:
-        db.set_trace_callback(said.append)  # of the connection that the next call is given
-    library.around(document.id, document.pages[9].start, document.pages[10].end)
-    asked = [re.search(r"number BETWEEN (\S+) AND (\S+)", statement) for statement in said]
-    assert [match.groups() for match in asked if match] == [("10", "11")]
-
-
 def test_places_that_are_not_there_give_nothing(stored: tuple[StoredText, Document]) -> None:
     library, document = stored
     assert library.around("nobody", 0, 10) is None

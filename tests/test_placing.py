@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from ragapp.erasure import Receipt
 from ragapp.ingest.boxes import PageSpan
+from ragapp.ingest.drawing import Drawers
 from ragapp.ingest.readers import pdfium
 from ragapp.placing import Places
 from ragapp.rag import Rag
@@ -76,6 +79,52 @@ def test_a_server_asks_in_a_process_of_its_own(tmp_path: Path, asked: list[tuple
         again.add(docs)
         assert again.boxes_of(again.search("What is blue?")[0]) == placed
         assert asked == [("a.pdf", 1)]
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_removal_does_not_wait_for_a_file_that_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aside: bool
+) -> None:
+    pdfs.write(tmp_path / "docs" / "a.pdf", ["The pump is blue."])
+    pdfs.write(tmp_path / "docs" / "b.pdf", ["The valve is made of brass."])
+    receipts: list[Receipt] = []
+    with Rag.open(tmp_path / "library", reranker__name="keep") as rag:
+        rag.add(tmp_path / "docs")
+
+        def boxes(*_: object) -> list[list[Box]]:
+            with ThreadPoolExecutor(1) as other:
+                receipts.append(other.submit(rag.remove, "b.pdf").result(30))
+            return [[Box(1, 0, 0, 1, 1)]]
+
+        monkeypatch.setattr(*((rag.viewer, "places") if aside else (pdfium, "boxes")), boxes)
+        if aside:
+            rag.look_aside()
+        found = next(passage for passage in rag.search("What is blue?") if "blue" in passage.chunk.text)
+        assert rag.boxes_of(found) == (Box(1, 0, 0, 1, 1),)
+    (receipt,) = receipts
+    assert (receipt.traces, receipt.findings) == (0, ())
+
+
+def test_a_file_that_cannot_be_drawn_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def refuse(self: Drawers, order: object) -> tuple[dict[str, str], bytes]:
+        asked.append(order)
+        return {"refused": "damaged", "reason": "it takes longer than 20 seconds"}, b""
+
+    pdfs.write(tmp_path / "docs" / "a.pdf", ["The pump is blue."])
+    with Rag.open(tmp_path / "library", reranker__name="keep") as rag:
+        rag.add(tmp_path / "docs")
+        (found,) = rag.search("What is blue?")
+        rag.look_aside()
+        monkeypatch.setattr(Drawers, "ask", refuse)
+        assert rag.boxes_of(found) == rag.boxes_of(found) == ()
+        assert len(asked) == 1
+        monkeypatch.undo()
+    with Rag.open(tmp_path / "library", reranker__name="keep") as rag:
+        rag.look_aside()
+        rag.viewer.close()
+        assert rag.boxes_of(found) == ()  # it is being closed: no reason to lose an answer
 
 
 def test_the_longest_unused_are_forgotten() -> None:

@@ -204,6 +204,11 @@ def test_duplicates_of_a_document_collapse_and_others_take_their_place(catalog: 
         assert [p.chunk.id for p in hybrid.retrieve(Query("q"), k)] == [1, 5, 2, 6][:k]
 
 
+def test_nothing_is_found_where_nothing_is_wanted(catalog: Catalog) -> None:
+    hybrid = Hybrid(catalog, {"dense": Fixed([(1, 0.9), (2, 0.8)])}, rrf(), 10)
+    assert hybrid.retrieve(Query("q"), 0) == hybrid.retrieve(Query("q"), -1) == []
+
+
 def test_pages_take_turns(tmp_path: Path) -> None:
     document = document_of("Apples are red here. Pears are green there. Nuts lie around.", "Boats float.")
     cuts = [(0, 20), (21, 43), (44, 60), (document.pages[1].start, document.pages[1].start + 12)]

@@ -133,10 +133,11 @@ def test_what_is_no_toml_is_told(tmp_path: Path) -> None:
 
 
 def test_keys_of_another_chunker_go() -> None:
-    text = '[chunker]\nname = "tokens"\noverlap = 20\ntokens = 100\n\n[reranker]\nweight = 0.3\nseconds = 2.0\n'
+    chunker = '[chunker]\nname = "tokens"\noverlap = 20\nheader = false\ntokens = 100\n'
+    text = f"{chunker}\n[reranker]\nweight = 0.3\nseconds = 2.0\n"
     made = edited(text, {"chunker.name": "headings", "reranker.name": "keep"})
     assert tomllib.loads(made) == {
-        "chunker": {"name": "headings", "tokens": 100},
+        "chunker": {"name": "headings", "header": False, "tokens": 100},
         "reranker": {"seconds": 2.0, "name": "keep"},
     }
 

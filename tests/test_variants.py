@@ -259,10 +259,12 @@ def test_settings_are_put_before_those_of_the_base(library: Path) -> None:
 
 
 def test_what_another_part_would_not_take_is_left_behind(library: Path) -> None:
-    with Rag.open(library, chunker__overlap=9, chunker__tokens=90, reranker__weight=0.7, **SETTINGS) as rag:
+    with Rag.open(
+        library, chunker__overlap=9, chunker__tokens=90, chunker__header=False, reranker__weight=0.7, **SETTINGS
+    ) as rag:
         made = configured(rag.config, {"chunker.name": "headings", "reranker.name": "keep"})
         same = configured(rag.config, {"chunker.name": "tokens"})
-    assert (made.chunker.tokens, made.chunker.overlap) == (90, 0)
+    assert (made.chunker.tokens, made.chunker.overlap, made.chunker.header) == (90, 0, False)
     assert "weight" not in (made.reranker.model_extra or {})
     assert (same.chunker.overlap, (same.reranker.model_extra or {})["weight"]) == (9, 0.7)
 
