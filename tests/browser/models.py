@@ -9,8 +9,8 @@ LONG = " ".join([WORDS, *(f"It was said {number} times." for number in range(60)
 
 
 def slow() -> ScriptedChat:
-    """An answer of about 250 words, which takes about ten seconds."""
-    return ScriptedChat(replies=[LONG] * 20, delay_s=0.04)
+    """An answer of about 250 words, which takes about twenty seconds."""
+    return ScriptedChat(replies=[LONG] * 20, delay_s=0.08)
 
 
 def brisk() -> ScriptedChat:
