@@ -81,16 +81,17 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(rag: Rag, *others: Rag) -> FastAPI:
+def create_app(rag: Rag, *others: Rag, aside: bool = False) -> FastAPI:
     """The HTTP door of a library, and of others beside it, with the settings in ``rag.config.server``.
 
     The models begin to load when the app is started (its lifespan); ``/readyz`` answers 200 when they are there. The
-    libraries stay the caller's to close. ``app.state.gate`` holds the seats, ``app.state.house`` everything.
+    libraries stay the caller's to close. ``app.state.gate`` holds the seats, ``app.state.house`` everything. With
+    ``aside`` documents are read by processes of their own, as ``serve`` has it; see adder.py.
     """
     settings, table = rag.config.server, ErrorTable(_private(rag, *others))
     for each in (rag, *others):
         _share_embedder(each)
-    house = House((rag, *others), table)
+    house = House((rag, *others), table, aside=aside)
     gate, warmth, metrics = house.gate, Warmth(house), Metrics(house)
     endpoint = tracing.endpoint_of(settings)
     spans = tracing.Tracing.to(endpoint) if endpoint else None
@@ -199,19 +200,19 @@ def serve(rag: Rag, on_ready: Callable[[str], None] | None = None, others: Seque
     before anything is bound for an address that others can reach without a key, and for one that cannot be had.
     """
     allocator.few_heaps()
-    server, listener = open_server(rag, on_ready, others)
+    server, listener = open_server(rag, on_ready, others, aside=True)
     with listener, written(rag.config.server.log), suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
 
 def open_server(
-    rag: Rag, on_ready: Callable[[str], None] | None = None, others: Sequence[Rag] = ()
+    rag: Rag, on_ready: Callable[[str], None] | None = None, others: Sequence[Rag] = (), *, aside: bool = False
 ) -> tuple[Server, socket.socket]:
     """The server and the socket it is to run on, for those who want to stop it by ``server.should_exit``."""
     check_address(rag.config.server, rag.folder)
     listener = listen(rag.config.server)
     address = url_of(listener, "https" if rag.config.server.tls_certificate else "http")
-    return Server(create_app(rag, *others), lambda: on_ready(address) if on_ready else None), listener
+    return Server(create_app(rag, *others, aside=aside), lambda: on_ready(address) if on_ready else None), listener
 
 
 def listen(settings: ServerTable) -> socket.socket:

@@ -12,6 +12,7 @@ from ragapp.desk import Desk
 from ragapp.errors import NotFound
 from ragapp.keyring import Keyring
 from ragapp.rag import Rag
+from ragapp.server.adder import Adder
 from ragapp.server.auth import allow
 from ragapp.server.errors import ErrorTable
 from ragapp.server.gate import Gate
@@ -26,6 +27,7 @@ class Collection:
     name: str
     rag: Rag
     desk: Desk
+    adder: Adder
     talks: Talks = field(init=False)
     jobs: Jobs = field(init=False)
 
@@ -37,13 +39,14 @@ class Collection:
 class House:
     """The collections by name, the first of them being the default, with the seats, keys and errors of the server."""
 
-    def __init__(self, rags: Sequence[Rag], table: ErrorTable) -> None:
+    def __init__(self, rags: Sequence[Rag], table: ErrorTable, *, aside: bool = False) -> None:
+        """With ``aside`` documents are read into the libraries by processes of their own."""
         self.table = table
         self.settings: ServerTable = rags[0].config.server
         self.gate = Gate.of(self.settings)
         named = dict(zip(_unique([rag.name for rag in rags]), rags, strict=True))
         self.collections: Mapping[str, Collection] = {
-            name: Collection(name, rag, Desk(rag.folder)) for name, rag in named.items()
+            name: Collection(name, rag, Desk(rag.folder), Adder(rag, within=not aside)) for name, rag in named.items()
         }
         self.default = next(iter(self.collections.values()))
         for rag in rags:

@@ -6,15 +6,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ragapp.errors import LibraryLocked, RagappError, ReadError
 from ragapp.ingest.report import Failure, Notice, Outcome, Progress, Report
 from ragapp.jobbook import THROUGH, Job, JobFile
+from ragapp.server.adder import Adder, Died
 from ragapp.server.inbox import Inbox
-
-if TYPE_CHECKING:
-    from ragapp.rag import Rag
 
 MAX_TRIES = 3  # after so many deaths of the process while it was at a file, the file is given up
 LOCKED_S = 0.3  # between two looks whether another process has done with the library
@@ -45,14 +43,14 @@ class Ingest:
         self,
         desk: Desk,
         job_id: str,
-        rag: Rag,
+        adder: Adder,
         inbox: Inbox,
         *,
         passwords: Sequence[str],
         cancelled: threading.Event,
         closing: threading.Event,
     ) -> None:
-        self._desk, self._id, self._rag, self._inbox = desk, job_id, rag, inbox
+        self._desk, self._id, self._adder, self._inbox = desk, job_id, adder, inbox
         self._passwords, self._cancelled, self._closing = passwords, cancelled, closing
         self._report = Report()
         self._at: dict[str, int] = {}  # places of files by their paths
@@ -64,13 +62,25 @@ class Ingest:
         Files that were being read when a process died come last and one by one, so that only the one that kills it is
         suspected again.
         """
+        while True:
+            try:
+                self._run_left()
+                break
+            except Died:
+                suspects = [place for place, file in enumerate(self._files()) if file.state == "reading"]
+                if not suspects:
+                    raise
+                for place in suspects:
+                    self._desk.change_file(self._id, place, state="queued")
+        self._give_back()
+        return self._report
+
+    def _run_left(self) -> None:
         left = [place for place, file in enumerate(self._files()) if file.state not in THROUGH]
         suspects = [place for place in left if self._files()[place].tries]
         for part in [[place for place in left if place not in suspects], *([place] for place in suspects)]:
             if part and not self._stopped():
                 self._run(part)
-        self._give_back()
-        return self._report
 
     def give_up(self, error: RagappError) -> None:
         """Let every file that is not through fail with what has stopped the job."""
@@ -93,7 +103,7 @@ class Ingest:
         """The file at its name; None when it cannot be there."""
         file = self._files()[place]
         if file.tries >= MAX_TRIES:
-            why = f"The server ended {MAX_TRIES} times while it was reading {file.name}."
+            why = f"The process ended {MAX_TRIES} times while it was reading {file.name}."
             self._fail(place, Failure("", why, "Open it in a viewer and save it anew."))
             return None
         try:
@@ -105,14 +115,13 @@ class Ingest:
         return path
 
     def _add(self, paths: Sequence[Path]) -> None:
-        report = self._rag.add(
+        report = self._adder.add(
             paths,
             passwords=self._passwords,
             progress=self._on_progress,
             below=self._inbox.root,
             on_file=self._on_file,
             cancelled=self._stopped,
-            publish=False,
         )
         self._report = merged(self._report, report)
 

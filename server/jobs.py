@@ -107,6 +107,7 @@ class Jobs:
             threads = list(self._threads)
         for thread in threads:
             thread.join(CLOSING_S)
+        self._collection.adder.close()
         self.lane.close()
         self.feeds.lane.close()
         self.inbox.let_go()
@@ -136,6 +137,10 @@ class Jobs:
         live = self._live.get(job.id)
         progress = live.progress if live and job.state == "running" else None
         return job_dict(job, self._collection.name, progress, clean)
+
+    def prepare(self) -> None:
+        """Get ready for files that are on their way."""
+        self._collection.adder.prepare()
 
     def submit(self, job_id: str, files: Sequence[JobFile], password: str = "") -> Job:
         """Take in files that lie in the inbox under a job's id. Raises LibraryError: then there is no such job."""
@@ -305,7 +310,7 @@ class Jobs:
     def _publish(self) -> None:
         """Write the search caches, once for all jobs; searches work without, and are slower."""
         try:
-            self._collection.rag.publish_caches()
+            self._collection.adder.publish_caches()
         except RagappError as error:
             log.warning("The search caches could not be written: %s", error.message)
 
@@ -339,7 +344,7 @@ class Jobs:
     def _ingest(self, job_id: str) -> Ingest:
         live = self._of(job_id)
         return Ingest(
-            self, job_id, self._collection.rag, self.inbox,
+            self, job_id, self._collection.adder, self.inbox,
             passwords=tuple(live.passwords), cancelled=live.cancelled, closing=self._closing,
         )  # fmt: skip
 

@@ -50,6 +50,7 @@ async def receive(request: Request, jobs: Jobs, settings: ServerTable) -> Job:
         body.check_declared()
         job_id = secrets.token_hex(8)
         with jobs.inbox.receiving(job_id, body.declared) as box:
+            await jobs.lane.run(jobs.prepare)
             parts = _Parts(box.folder, settings.max_upload_files)
             try:
                 await _fill(parts, boundary, body, jobs.lane)

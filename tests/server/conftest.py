@@ -26,9 +26,9 @@ ServeWith = Callable[..., "Running"]
 class Running:
     """A server in a thread."""
 
-    def __init__(self, rag: Rag) -> None:
+    def __init__(self, rag: Rag, *, aside: bool = False) -> None:
         ready: list[str] = []
-        self.server, listener = open_server(rag, ready.append)
+        self.server, listener = open_server(rag, ready.append, aside=aside)
         self.gate = self.server.config.app.state.gate  # type: ignore[union-attr]
         self._thread = threading.Thread(target=self.server.run, args=([listener],))
         self._thread.start()

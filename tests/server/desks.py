@@ -20,10 +20,10 @@ FINAL = ("done", "failed", "cancelled")
 
 
 @contextmanager
-def library(folder: Path, **flags: Any) -> Iterator[Running]:
-    """A server over a library that is made when there is none."""
+def library(folder: Path, *, aside: bool = False, **flags: Any) -> Iterator[Running]:
+    """A server over a library that is made when there is none; with ``aside`` another process reads documents."""
     with Rag.open(folder, **{"embedder__name": "hashing", "server__port": 0, "ingest__workers": 1, **flags}) as rag:
-        running = Running(rag)
+        running = Running(rag, aside=aside)
         try:
             yield running
         finally:

@@ -96,7 +96,9 @@ def test_a_file_that_ends_the_process_is_given_up_and_no_other(tmp_path: Path) -
     with library(where) as server:
         job = job_of(server, job_id)
         states = {file["name"]: file["state"] for file in job["files"]}
-        assert states == {"deadly.pdf": "failed", "innocent.pdf": "done", "other.pdf": "done"}
+        # What was in the library when the process died, and not yet in the book, is kept by the next.
+        assert states["deadly.pdf"] == "failed"
+        assert {states["innocent.pdf"], states["other.pdf"]} <= {"done", "kept"}
         assert "3 times" in next(file["error"] for file in job["files"] if file["state"] == "failed")
         assert names(server) == ["innocent.pdf", "other.pdf"]
 
