@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import queue
 import subprocess
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ragapp.config import Config
 from ragapp.errors import (
     ConfigError,
     EmbedderChanged,
@@ -33,6 +35,8 @@ log = logging.getLogger("ragapp.server")
 
 IDLE_S = 30.0  # without an order, after which the process ends and gives its memory back
 LOOK_S = 0.1  # between two looks whether an ingest is to be stopped
+START_S = 120.0  # for the process to open a library, whose embedder may be a large one
+END_S = 5.0  # for a process that was killed to be gone
 STOP_S = 5.0  # for the process to stop in good order before it is killed, which harms nothing
 ENDS = frozenset({"report", "done", "error"})  # what the last line of an order says
 KINDS: Mapping[str, type[RagappError]] = {
@@ -49,6 +53,10 @@ class Died(RagappError):
         super().__init__("The process that reads documents ended.", "Try again; if it ends again, look for memory.")
 
 
+class _Unfit(Exception):
+    """Another process cannot do it: it does not know what this one knows."""
+
+
 class Adder:
     """``add`` and ``publish_caches`` of a Rag, for one thread at a time, in a process that is started when needed.
 
@@ -59,13 +67,23 @@ class Adder:
     def __init__(self, rag: Rag, *, within: bool, idle: float = IDLE_S) -> None:
         self._rag, self._within, self._idle = rag, within, idle
         self._hand: _Hand | None = None
-        self._turn = threading.Lock()  # of having a process: ``prepare`` and ``close`` come from other threads
+        self._turn = threading.Lock()  # of having a process: all but ``add`` and ``publish_caches`` come from anywhere
+        self._busy = False
         self._closed = False
 
     def prepare(self) -> None:
         """Have the process up soon, as there will be something to add."""
-        with suppress(Died):
+        with suppress(Died, OSError):
             self._have()
+
+    def rest(self) -> None:
+        """End the process unless it is at work: it may hold what is to be forgotten."""
+        with self._turn:
+            if self._busy:
+                return
+            hand, self._hand = self._hand, None
+            if hand:
+                hand.end()
 
     def add(
         self,
@@ -98,9 +116,9 @@ class Adder:
             publish=False,
         )  # fmt: skip
 
-    def publish_caches(self) -> None:
-        """As ``Rag.publish_caches``. Raises Died."""
-        if self._ask({"do": "publish"}, lambda _: None, lambda: False) is None:
+    def publish_caches(self, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """As ``Rag.publish_caches``; ends with what ``cancelled`` raises. Raises Died."""
+        if self._ask({"do": "publish"}, lambda _: None, cancelled) is None:
             self._rag.publish_caches()
 
     def close(self) -> None:
@@ -113,25 +131,33 @@ class Adder:
 
     def _ask(self, order: Said, heard: Callable[[Said], None], cancelled: Callable[[], bool]) -> Said | None:
         """The last line about an order, all before it given to ``heard``; None where there can be no process."""
-        # Once more where it has not begun: it may have ended just then, because nobody had asked for long.
-        for _ in range(2):
-            hand = self._have()
-            if hand is None:
-                return None
-            if not hand.is_open and (why := hand.open()):
-                if self._closed:
+        with self._turn:
+            self._busy = True
+        try:
+            # Once more where it has not begun: it may have ended just then, because nobody had asked for long.
+            for _ in range(2):
+                hand = self._have()
+                if hand is None:
+                    return None
+                if not hand.is_open:
+                    hand.open(cancelled)
+                said = hand.ask(order, heard, cancelled)
+                if said is not None:
+                    return said
+                if hand.has_begun:
                     break
-                self._fall_back(why)
-                return None
-            said = hand.ask(order, heard, cancelled)
-            if said is not None:
-                return said
-            if hand.has_begun:
-                break
-        raise Died
+            raise Died
+        except _Unfit as why:
+            self._fall_back(str(why), for_good=True)
+            return None
+        except OSError as why:  # out of processes or of memory, perhaps only just now
+            self._fall_back(str(why), for_good=False)
+            return None
+        finally:
+            self._busy = False
 
     def _have(self) -> _Hand | None:
-        """A process that is alive; None where there can be none. Raises Died after ``close``."""
+        """A process that is alive; None where there can be none. Raises OSError, and Died after ``close``."""
         with self._turn:
             if self._closed:
                 raise Died
@@ -139,17 +165,17 @@ class Adder:
                 return self._hand
             if self._hand:
                 self._hand.end()
-            try:
-                self._hand = _Hand(self._rag, self._idle)
-            except OSError as error:
-                self._fall_back(str(error))
+                self._hand = None
+            self._hand = _Hand(self._rag, self._idle)
             return self._hand
 
-    def _fall_back(self, why: str) -> None:
-        self._within, hand, self._hand = True, self._hand, None
+    def _fall_back(self, why: str, *, for_good: bool) -> None:
+        with self._turn:
+            self._within = for_good
+            hand, self._hand = self._hand, None
         if hand:
             hand.end()
-        log.warning("Documents are read by the server itself, as there can be no process for it: %s", why)
+        log.warning("Documents are read by the server itself, as there is no process for it: %s", why)
 
 
 class _Hand:
@@ -162,6 +188,11 @@ class _Hand:
         self._is_gone = False  # whether all that it said has been heard
         self._number = 0
         self._lines: queue.SimpleQueue[Said | None] = queue.SimpleQueue()
+        self._first = {
+            "library": str(rag.folder.absolute()),
+            "config": _settings(rag.config),
+            "embedder": rag.embedder.fingerprint,
+        }
         # -P and the parent's own path: the process must import this very package, and nothing that lies in the folder
         # it happens to run in.
         self._process = subprocess.Popen(
@@ -174,28 +205,40 @@ class _Hand:
             # Ctrl-C is for the parent alone. Not a session of its own: Linux shares the cores among sessions first,
             # whatever their processes' priorities.
             process_group=0 if os.name == "posix" else None,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
-        threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
-        self._send(
-            {"library": str(rag.folder.absolute()), "config": rag.config.model_dump(mode="json", exclude_unset=True)}
-        )
+        self._listener = threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True)
+        self._listener.start()
 
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def open(self) -> str:
-        """Wait until it has the library open; why it cannot have it, where another process can. Raises RagappError."""
-        said = next(self._said(lambda: False), None)
-        if said is None:
-            return "it ended at once"
-        if said.get("kind") == ConfigError.__name__:
-            return str(said["error"])
-        if "error" in said:
+    def open(self, cancelled: Callable[[], bool]) -> None:
+        """Let it open the library. Raises _Unfit, Died, RagappError, and what ``cancelled`` raises; then it ends."""
+        try:
+            try:
+                self._send(self._first)
+            except (TypeError, ValueError) as error:  # an object among the settings
+                raise _Unfit(str(error)) from error
+            self._hear_of_opening(cancelled)
+        except BaseException:
             self.end()
+            raise
+
+    def _hear_of_opening(self, cancelled: Callable[[], bool]) -> None:
+        said = next(self._said(cancelled, START_S), None)
+        if said is None:
+            # Too slow, or ended by a signal (below 0): that has nothing to do with what it was told.
+            code = self._process.wait() if self._is_gone else -1
+            if code < 0:
+                raise Died
+            raise _Unfit(f"It ended with exit code {code}.")
+        if said.get("kind") == ConfigError.__name__:
+            raise _Unfit(said["error"])
+        if "error" in said:
             raise _error(said)
         self.is_open = True
-        return ""
 
     def ask(self, order: Said, heard: Callable[[Said], None], cancelled: Callable[[], bool]) -> Said | None:
         """The last line about an order, all before it given to ``heard``; None when it ends before that.
@@ -220,18 +263,19 @@ class _Hand:
         return None
 
     def end(self) -> None:
-        """Kill it, which harms nothing."""
+        """Kill it, which harms nothing; what it has said stays to be heard."""
         self._process.kill()
-        self._process.wait()
+        # One that hangs in the kernel, at a disk that is away, is left to itself.
+        self._listener.join(END_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
 
-    def _said(self, cancelled: Callable[[], bool]) -> Iterator[Said]:
+    def _said(self, cancelled: Callable[[], bool], seconds: float = math.inf) -> Iterator[Said]:
         """What the process says until it ends, its log passed on; it is told to stop once ``cancelled()``."""
-        stopping = False
-        while True:
+        stopping, end = False, time.monotonic() + seconds
+        while time.monotonic() < end:
             if not stopping and cancelled():
                 stopping = True
                 self._stop()
@@ -261,10 +305,11 @@ class _Hand:
         self.end()
 
     def _send(self, order: Said) -> None:
+        line = json.dumps(order) + "\n"
         # Its death is met where its answer would be.
         with suppress(OSError, ValueError):
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
 
 
@@ -277,7 +322,14 @@ def _pump(process: subprocess.Popen[str], lines: queue.SimpleQueue[Said | None])
     except ValueError:
         pass  # the pipe was closed, or the process died in the middle of a line
     finally:
+        process.wait()  # it has closed its output, so it is at its end or beyond
         lines.put(None)
+
+
+def _settings(config: Config) -> Said:
+    """What fills a library of the settings, as it was set: what was not set says something too."""
+    tables = config.model_dump(include={"embedder", "chunker", "search", "ingest"}, exclude_unset=True)
+    return {**tables, "sources": {key: source for key, source in config.sources.items() if key.split(".")[0] in tables}}
 
 
 def _outcome(said: Mapping[str, Any]) -> Outcome:

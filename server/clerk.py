@@ -1,10 +1,10 @@
 """The ingesting process: `python -m ragapp.server.clerk`. Orders a line in, what comes of them a line out, all JSON.
 
-In: ``{"library", "config"}``, then orders with a ``number``: ``{"do": "add", "paths", "passwords", "below"}`` and
-``{"do": "publish"}``; ``{"do": "stop"}`` stops the order of its number in good order. Out, for each: ``{"file"}``,
-``{"progress"}`` (report.py) and ``{"log"}`` as they come, then ``{"report"}``, ``{"done"}`` or ``{"error", "hint",
-"kind"}``; for the first line ``{"ready"}`` or an error. It ends when its input ends, in the middle of a file if need
-be, so it never outlives who started it, and when there has been no order for a while.
+In: ``{"library", "config", "embedder"}``, then orders with a ``number``: ``{"do": "add", "paths", "passwords",
+"below"}`` and ``{"do": "publish"}``; ``{"do": "stop"}`` stops the order of its number in good order. Out, for each:
+``{"file"}``, ``{"progress"}`` (report.py) and ``{"log"}`` as they come, then ``{"report"}``, ``{"done"}`` or
+``{"error", "hint", "kind"}``; for the first line ``{"ready"}`` or an error. It ends when its input ends, in the middle
+of a file if need be, so it never outlives who started it, and when there has been no order for a while.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from ragapp.config import Config
-from ragapp.errors import RagappError
+from ragapp.errors import ConfigError, RagappError
+from ragapp.ingest.report import Progress
 from ragapp.rag import Rag
 
 NICE = 10  # whoever searches or reads an answer goes before
+PAUSE_S = 0.1  # between two words about a file that is at the same stage
 OOM_SCORE = 300  # where memory runs out, the kernel ends this process and not the server
 
 
@@ -38,7 +42,10 @@ def main() -> None:
     _be_modest()
     logging.basicConfig(level=logging.WARNING, handlers=[_Told(clerk)])
     threading.Thread(target=clerk.listen, args=(sys.stdin,), daemon=True).start()
-    clerk.work()
+    try:
+        clerk.work()
+    finally:
+        os._exit(0)  # whatever threads a library has left: an order that comes now is not for this process any more
 
 
 class Clerk:
@@ -62,11 +69,13 @@ class Clerk:
 
     def work(self) -> None:
         """Open the library that the first line names, and carry out orders until there are none for long."""
-        first = self._orders.get()
         try:
-            rag = Rag.open(first["library"], config=Config.model_validate(first["config"]), create=False)
+            rag = _opened(self._orders.get())
         except RagappError as error:
             self._say_error(error)
+            return
+        except Exception as error:  # noqa: BLE001 - a part of the user's own may raise anything
+            self._say_error(ConfigError(f"{type(error).__name__}: {error}"))
             return
         with rag:
             self.say({"ready": True})
@@ -92,7 +101,7 @@ class Clerk:
             report = rag.add(
                 order["paths"],
                 passwords=order["passwords"],
-                progress=lambda progress: self.say({"progress": asdict(progress)}),
+                progress=_NowAndThen(lambda progress: self.say({"progress": asdict(progress)})),
                 below=order["below"],
                 on_file=lambda outcome: self.say({"file": asdict(outcome)}),
                 cancelled=lambda: self._stopped == order["number"],
@@ -117,12 +126,44 @@ class _Told(logging.Handler):
         self._clerk = clerk
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._clerk.say({"log": {"name": record.name, "level": record.levelno, "message": self.format(record)}})
+        try:
+            self._clerk.say({"log": {"name": record.name, "level": record.levelno, "message": self.format(record)}})
+        except Exception:  # noqa: BLE001 - whoever logs does not suffer from it, as with every handler
+            self.handleError(record)
+
+
+class _NowAndThen:
+    """Passes progress on, but of one stage of one file no more than the server can want to hear."""
+
+    def __init__(self, pass_on: Callable[[Progress], None]) -> None:
+        self._pass_on = pass_on
+        self._last: tuple[object, float] = None, 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        about, now = (progress.file, progress.stage, progress.files_done), time.monotonic()
+        if about != self._last[0] or progress.pages == progress.of_pages or now - self._last[1] >= PAUSE_S:
+            self._last = about, now
+            self._pass_on(progress)
+
+
+def _opened(first: Mapping[str, Any]) -> Rag:
+    """The library, with the embedder that the server has. Raises RagappError, and what the user's own parts raise."""
+    rag = Rag.open(first["library"], config=Config.model_validate(first["config"]), create=False)
+    if rag.embedder.fingerprint != first["embedder"]:
+        rag.close()
+        raise ConfigError("Another process makes another embedder of the settings.")
+    return rag
 
 
 def _be_modest() -> None:
+    # It ends with its input, when the server has done what it wants to do before its end. With handlers, as reading
+    # processes would inherit it if signals were ignored.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: None)
     if sys.platform != "win32":
-        os.nice(NICE)
+        with suppress(OSError):
+            os.nice(NICE)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 

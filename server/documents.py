@@ -279,6 +279,7 @@ def _removed(where: Collection, key: str) -> Receipt:
     end = time.monotonic() + LOCKED_S
     while True:
         try:
+            where.adder.rest()
             return where.rag.remove(key)
         except LibraryLocked as error:
             busy = any(job.state == "running" for job in where.jobs.all())

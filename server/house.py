@@ -83,6 +83,8 @@ class House:
     def close(self) -> None:
         """End the work behind the requests and close the desks; the libraries stay their openers' to close."""
         for collection in self.collections.values():
+            collection.jobs.shut()
+        for collection in self.collections.values():
             collection.jobs.close()
         for collection in self.collections.values():
             collection.desk.close()

@@ -14,6 +14,7 @@ from ragapp.jobbook import THROUGH, Job, JobFile
 from ragapp.server.adder import Adder, Died
 from ragapp.server.inbox import Inbox
 
+MAX_DEATHS = 30  # of the process that reads documents, in one job
 MAX_TRIES = 3  # after so many deaths of the process while it was at a file, the file is given up
 LOCKED_S = 0.3  # between two looks whether another process has done with the library
 STATES = {"added": "done", "changed": "done", "kept": "kept", "failed": "failed", "reading": "reading"}
@@ -53,6 +54,7 @@ class Ingest:
         self._desk, self._id, self._adder, self._inbox = desk, job_id, adder, inbox
         self._passwords, self._cancelled, self._closing = passwords, cancelled, closing
         self._report = Report()
+        self._heard = Report()  # what was told of files while they are added: all that is known where it ends in death
         self._at: dict[str, int] = {}  # places of files by their paths
         self._fraction = 0.0
 
@@ -62,16 +64,19 @@ class Ingest:
         Files that were being read when a process died come last and one by one, so that only the one that kills it is
         suspected again.
         """
-        while True:
+        for deaths_left in reversed(range(MAX_DEATHS)):
             try:
                 self._run_left()
                 break
             except Died:
-                suspects = [place for place, file in enumerate(self._files()) if file.state == "reading"]
-                if not suspects:
+                if self._stopped():
+                    break
+                if not deaths_left:
                     raise
-                for place in suspects:
-                    self._desk.change_file(self._id, place, state="queued")
+                self._report = merged(self._report, self._heard)
+                for place, file in enumerate(self._files()):
+                    if file.state == "reading":
+                        self._desk.change_file(self._id, place, state="queued")
         self._give_back()
         return self._report
 
@@ -115,6 +120,7 @@ class Ingest:
         return path
 
     def _add(self, paths: Sequence[Path]) -> None:
+        self._heard = Report()
         report = self._adder.add(
             paths,
             passwords=self._passwords,
@@ -134,6 +140,7 @@ class Ingest:
 
     def _on_file(self, outcome: Outcome) -> None:
         place = self._at[outcome.path]
+        self._count(outcome)
         file = self._files()[place]
         if file.state in THROUGH:
             return
@@ -151,6 +158,14 @@ class Ingest:
                 error="", hint="", needs_password=False, tries=0,
             )  # fmt: skip
             self._inbox.keep(self._id, place)
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.failure:
+            self._heard.failed.append(outcome.failure)
+        elif outcome.state in ("added", "changed", "kept"):
+            setattr(self._heard, outcome.state, getattr(self._heard, outcome.state) + 1)
+        if outcome.warning:
+            self._heard.warnings.append(Notice(outcome.path, outcome.warning))
 
     def _fail(self, place: int, failure: Failure) -> None:
         # First the bytes, then the word: a file that is said to have failed can be tried again.

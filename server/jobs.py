@@ -34,6 +34,7 @@ KEPT = 200  # jobs that are over and still listed
 KEPT_FILES = 5000  # of all of them together
 KEPT_DAYS = 7  # as long as the bytes of files that failed wait for another try
 CLOSING_S = 20.0  # for the job at work to end: an embedder ends with the texts it has
+CLOSED_S = 2.0  # for it to notice that the process it waits for was killed
 GONE = "(deleted)"  # what stands in the book for the name of a document that was deleted
 
 Run = Callable[[Callable[[Mapping[str, Any]], None], Callable[[], bool]], object]
@@ -95,10 +96,14 @@ class Jobs:
         """Let everybody go who only listens, at once."""
         self.feeds.end()
 
-    def close(self) -> None:
-        """End the work in good order, within seconds; it goes on with the next server."""
+    def shut(self) -> None:
+        """Let everybody go who only listens, and begin no more work."""
         self.hush()
         self._closing.set()
+
+    def close(self) -> None:
+        """End the work in good order, within seconds; it goes on with the next server."""
+        self.shut()
         with self._changed:
             self._changed.notify_all()
             for live in self._live.values():
@@ -108,6 +113,8 @@ class Jobs:
         for thread in threads:
             thread.join(CLOSING_S)
         self._collection.adder.close()
+        for thread in threads:
+            thread.join(CLOSED_S)
         self.lane.close()
         self.feeds.lane.close()
         self.inbox.let_go()
@@ -310,9 +317,16 @@ class Jobs:
     def _publish(self) -> None:
         """Write the search caches, once for all jobs; searches work without, and are slower."""
         try:
-            self._collection.adder.publish_caches()
+            self._collection.adder.publish_caches(self._goes_on)
+        except Closing:
+            pass
         except RagappError as error:
             log.warning("The search caches could not be written: %s", error.message)
+
+    def _goes_on(self) -> bool:
+        if self._closing.is_set():
+            raise Closing("The server is shutting down.")
+        return False
 
     def _work_at(self, job_id: str) -> None:
         with self._changed:

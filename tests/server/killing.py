@@ -111,7 +111,7 @@ def one_round(library: Path, ledger: Ledger, chance: random.Random) -> float:
     ]
     for thread in threads:
         thread.start()
-    lived = chance.uniform(0.05, 1.5)
+    lived = chance.uniform(0.05, 4)  # the process that reads documents needs a second to start
     time.sleep(lived)
     server.kill()
     for thread in threads:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import time
 
 from ragapp.embedders import HashingEmbedder, Vectors
 
 NAME = "tests.server.slow:SlowEmbedder"
+OWN = "tests.server.slow:OwnEmbedder"
 CALL_S = 0.25
 
 
@@ -21,3 +24,19 @@ class SlowEmbedder(HashingEmbedder):
         if any("slowly" in text for text in texts):
             time.sleep(CALL_S)
         return super().embed_documents(texts)
+
+
+class OwnEmbedder(HashingEmbedder):
+    """A user's own, with a setting that makes its vectors what they are. Set to "rude" it logs as one should not, and
+    leaves a thread behind that does not end."""
+
+    def __init__(self, prefix: object) -> None:
+        super().__init__()
+        self._prefix = str(prefix)
+        self.fingerprint = f"own-{prefix}"
+
+    def embed_documents(self, texts: list[str]) -> Vectors:
+        if self._prefix == "rude":
+            logging.getLogger("own").warning("%d texts", "three")
+            threading.Thread(target=time.sleep, args=(600,)).start()
+        return super().embed_documents([f"{self._prefix} {text}" for text in texts])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 from ragapp.errors import LibraryLocked, NotFound
 from ragapp.ingest.report import Outcome, Progress
 from ragapp.rag import Rag
-from ragapp.server.adder import Adder, Died
+from ragapp.server.adder import Adder, Died, _settings
 from ragapp.server.ingesting import Closing
 from tests.libraries import child_environment
 from tests.server.conftest import Running, until
 from tests.server.desks import finished, ingested, job_of, library, names, pdf, upload, written_by_another
 from tests.server.slow import NAME as SLOW
+from tests.server.slow import OWN
 
 
 def adder_of(server: Running) -> Adder:
@@ -68,6 +70,7 @@ def test_a_file_that_ends_the_process_is_given_up_and_the_server_lives(tmp_path:
         assert states.pop("deadly.pdf") == "failed"
         assert set(states.values()) <= {"done", "kept"}
         assert "3 times" in next(file["error"] for file in job["files"] if file["state"] == "failed")
+        assert job["report"]["added"] + job["report"]["kept"] == 2
         assert names(server) == ["innocent.pdf", "other.pdf"]
         assert ingested(server, ("next.pdf", pdf("next")))["state"] == "done"
 
@@ -170,6 +173,105 @@ def test_parts_that_only_this_process_knows_are_used_in_it(
             assert adder.add(docs(tmp_path / "docs", "two")).added == 1
         finally:
             adder.close()
+
+
+def test_a_part_of_the_users_own_has_its_settings(tmp_path: Path) -> None:
+    with library(tmp_path / "library", aside=True, embedder__name=OWN, embedder__prefix="mine") as server:
+        assert ingested(server, ("a.pdf", pdf("heron")))["state"] == "done"
+        assert process_of(adder_of(server)).poll() is None, "it was not read within"
+        found = server.http.post("/v1/search", json={"question": "heron 0", "k": 1}).json()
+        assert found["passages"][0]["document"] == "a.pdf"
+
+
+def test_it_ends_whatever_threads_are_left(tmp_path: Path) -> None:
+    with Rag.open(tmp_path / "library", embedder__name=OWN, embedder__prefix="rude") as rag:
+        adder = Adder(rag, within=False, idle=0.2)
+        try:
+            assert adder.add(docs(tmp_path / "docs", "one")).added == 1
+            process = process_of(adder)
+            until(lambda: process.poll() is not None)
+            assert adder.add(docs(tmp_path / "docs", "two")).added == 1
+        finally:
+            adder.close()
+
+
+def test_an_object_among_the_settings_is_used_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Rag.open(tmp_path / "library", embedder__name=OWN, embedder__prefix=Unsayable()) as rag:
+        adder = Adder(rag, within=False)
+        try:
+            adder.prepare()
+            process = process_of(adder)
+            assert adder.add(docs(tmp_path / "docs", "one")).added == 1
+            assert "Documents are read by the server itself" in caplog.text
+            assert process.poll() is not None
+        finally:
+            adder.close()
+
+
+class Unsayable:
+    """A setting that cannot be told to another process."""
+
+
+def test_a_process_that_dies_while_it_starts_is_followed_by_another(tmp_path: Path) -> None:
+    (path,) = docs(tmp_path / "docs", "one")
+    with Rag.open(tmp_path / "library", embedder__name="hashing") as rag:
+        adder = Adder(rag, within=False)
+        try:
+            adder.prepare()
+            first = process_of(adder)
+            os.kill(first.pid, signal.SIGSTOP)
+            threading.Timer(0.3, first.kill).start()
+            with pytest.raises(Died):
+                adder.add([path])
+            assert adder.add([path]).added == 1
+            second = process_of(adder)
+            assert second.pid != first.pid
+            # Who ends all processes of a service ends the server first, and it ends with that.
+            second.terminate()
+            assert adder.add(docs(tmp_path / "docs", "two")).added == 1
+            assert process_of(adder) is second
+            adder.rest()
+            assert second.poll() is not None
+        finally:
+            adder.close()
+
+
+def test_a_start_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
+    with Rag.open(tmp_path / "library", embedder__name="hashing") as rag:
+        adder = Adder(rag, within=False)
+        adder.prepare()
+        process = process_of(adder)
+        os.kill(process.pid, signal.SIGSTOP)
+
+        def closing() -> bool:
+            raise Closing("The server is shutting down.")
+
+        try:
+            with pytest.raises(Closing):
+                adder.add(docs(tmp_path / "docs", "one"), cancelled=closing)
+            assert process.poll() is not None
+        finally:
+            adder.close()
+
+
+def test_nothing_that_was_deleted_stays_in_its_hands(tmp_path: Path) -> None:
+    with library(tmp_path / "library", aside=True) as server:
+        assert ingested(server, ("a.pdf", pdf("heron")), ("b.pdf", pdf("gull")))["state"] == "done"
+        process = process_of(adder_of(server))
+        assert server.http.delete("/v1/documents/a.pdf").is_success
+        assert process.poll() is not None
+        assert ingested(server, ("c.pdf", pdf("tern")))["state"] == "done"
+        assert names(server) == ["b.pdf", "c.pdf"]
+
+
+def test_it_is_told_only_what_it_needs(tmp_path: Path) -> None:
+    with Rag.open(tmp_path / "library", embedder__name="hashing", server__api_key="secret", ingest__workers=2) as rag:
+        told = _settings(rag.config)
+        assert {key: told[key] for key in told if key != "sources"} == {
+            "embedder": {"name": "hashing"},
+            "ingest": {"workers": 2},
+        }
+        assert set(told["sources"]) == {"embedder.name", "ingest.workers"}
 
 
 def test_it_does_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
