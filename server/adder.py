@@ -136,7 +136,11 @@ class Adder:
         try:
             # Once more where it has not begun: it may have ended just then, because nobody had asked for long.
             for _ in range(2):
-                hand = self._have()
+                try:
+                    hand = self._have()
+                except OSError as why:  # out of processes or of memory, perhaps only just now
+                    self._fall_back(str(why), for_good=False)
+                    return None
                 if hand is None:
                     return None
                 if not hand.is_open:
@@ -149,9 +153,6 @@ class Adder:
             raise Died
         except _Unfit as why:
             self._fall_back(str(why), for_good=True)
-            return None
-        except OSError as why:  # out of processes or of memory, perhaps only just now
-            self._fall_back(str(why), for_good=False)
             return None
         finally:
             self._busy = False

@@ -26,6 +26,7 @@ from typing import Any, TextIO
 from ragapp.config import Config
 from ragapp.errors import ConfigError, RagappError
 from ragapp.ingest.report import Progress
+from ragapp.parts import chunker_of
 from ragapp.rag import Rag
 
 NICE = 10  # whoever searches or reads an answer goes before
@@ -152,6 +153,7 @@ def _opened(first: Mapping[str, Any]) -> Rag:
     if rag.embedder.fingerprint != first["embedder"]:
         rag.close()
         raise ConfigError("Another process makes another embedder of the settings.")
+    chunker_of(rag.config, rag.embedder)  # where it knows none of that name, it is better to hear it now
     return rag
 
 

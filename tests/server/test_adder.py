@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from ragapp.embedders import HashingEmbedder
 from ragapp.errors import LibraryLocked, NotFound
+from ragapp.ingest.chunkers import TokenChunker
 from ragapp.ingest.report import Outcome, Progress
 from ragapp.rag import Rag
 from ragapp.server.adder import Adder, Died, _settings
@@ -22,7 +24,7 @@ from tests.libraries import child_environment
 from tests.server.conftest import Running, until
 from tests.server.desks import finished, ingested, job_of, library, names, pdf, upload, written_by_another
 from tests.server.slow import NAME as SLOW
-from tests.server.slow import OWN
+from tests.server.slow import OWN, SlowEmbedder
 
 
 def adder_of(server: Running) -> Adder:
@@ -157,18 +159,22 @@ def test_what_goes_wrong_in_who_listens_stops_it(tmp_path: Path) -> None:
             adder.close()
 
 
+@pytest.mark.parametrize("kind", ["embedder", "chunker"])
 def test_parts_that_only_this_process_knows_are_used_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(
-        "tests.server.slow.Unheard", __import__(SLOW.partition(":")[0], fromlist=["x"]).SlowEmbedder, raising=False
-    )
-    with Rag.open(tmp_path / "library", embedder__name="tests.server.slow:Unheard") as rag:
+    def unheard() -> object:
+        return SlowEmbedder() if kind == "embedder" else TokenChunker(HashingEmbedder())
+
+    monkeypatch.setattr("tests.server.slow.unheard", unheard, raising=False)
+    names = {"embedder__name": "hashing", f"{kind}__name": "tests.server.slow:unheard"}
+    with Rag.open(tmp_path / "library", **names) as rag:
         adder = Adder(rag, within=False)
         try:
             with caplog.at_level(logging.WARNING):
                 assert adder.add(docs(tmp_path / "docs", "one")).added == 1
-            assert "Unheard" in caplog.text
+            assert "Documents are read by the server itself" in caplog.text
+            assert "unheard" in caplog.text
             adder.publish_caches()
             assert adder.add(docs(tmp_path / "docs", "two")).added == 1
         finally:
