@@ -28,6 +28,7 @@ from ragapp.errors import ConfigError, RagappError
 from ragapp.ingest.report import Progress
 from ragapp.parts import chunker_of
 from ragapp.rag import Rag
+from ragapp.server import allocator
 
 NICE = 10  # whoever searches or reads an answer goes before
 PAUSE_S = 0.1  # between two words about a file that is at the same stage
@@ -40,6 +41,7 @@ def main() -> None:
     # Whatever a library prints must not fall into the lines.
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
+    allocator.few_heaps()
     _be_modest()
     logging.basicConfig(level=logging.WARNING, handlers=[_Told(clerk)])
     threading.Thread(target=clerk.listen, args=(sys.stdin,), daemon=True).start()
