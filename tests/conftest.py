@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ for _name in [name for name in os.environ if name.startswith("RAGAPP_")]:
 os.environ["RAGAPP_CACHE"] = str(SCRATCH / "cache")
 os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = os.environ["HF_HOME"] = str(SCRATCH / "home")
 (SCRATCH / "home").mkdir()
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and commands that tests interrupt would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configuration.set_hypothesis_home_dir(SCRATCH / "hypothesis")
 hypothesis.settings.register_profile("ragapp", deadline=None, database=None, derandomize=True, print_blob=False)
