@@ -81,9 +81,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(folder: Path, **flags: Any) -> Iterator[Running]:
+def served(folder: Path, *, aside: bool = False, **flags: Any) -> Iterator[Running]:
     with Rag.open(folder, server__port=0, **flags) as rag:
-        running = Running(rag)
+        running = Running(rag, aside=aside)
         try:
             yield running
         finally:

@@ -24,8 +24,8 @@ def drop(page: Page, *paths: Path) -> None:
 
 @pytest.fixture
 def empty(tmp_path: Path, serve: Callable[..., Running]) -> Running:
-    """A server over a library without documents."""
-    return serve(tmp_path / "library")
+    """A server over a library without documents, which reads them as `ragapp serve` does."""
+    return serve(tmp_path / "library", aside=True)
 
 
 def names(page: Page) -> list[str]:
