@@ -143,8 +143,8 @@ class Adder:
                     return None
                 if hand is None:
                     return None
-                if not hand.is_open:
-                    hand.open(cancelled)
+                if not hand.is_open and not hand.open(cancelled):
+                    continue
                 said = hand.ask(order, heard, cancelled)
                 if said is not None:
                     return said
@@ -215,31 +215,37 @@ class _Hand:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def open(self, cancelled: Callable[[], bool]) -> None:
-        """Let it open the library. Raises _Unfit, Died, RagappError, and what ``cancelled`` raises; then it ends."""
+    def open(self, cancelled: Callable[[], bool]) -> bool:
+        """Let it open the library; False when it had ended by itself, as nobody had asked for long.
+
+        Raises _Unfit, Died, RagappError, and what ``cancelled`` raises; then it ends.
+        """
         try:
             try:
                 self._send(self._first)
             except (TypeError, ValueError) as error:  # an object among the settings
                 raise _Unfit(str(error)) from error
-            self._hear_of_opening(cancelled)
+            self.is_open = self._hears_of_opening(cancelled)
         except BaseException:
             self.end()
             raise
+        return self.is_open
 
-    def _hear_of_opening(self, cancelled: Callable[[], bool]) -> None:
+    def _hears_of_opening(self, cancelled: Callable[[], bool]) -> bool:
         said = next(self._said(cancelled, START_S), None)
         if said is None:
             # Too slow, or ended by a signal (below 0): that has nothing to do with what it was told.
             code = self._process.wait() if self._is_gone else -1
             if code < 0:
                 raise Died
+            if code == 0:
+                return False
             raise _Unfit(f"It ended with exit code {code}.")
         if said.get("kind") == ConfigError.__name__:
             raise _Unfit(said["error"])
         if "error" in said:
             raise _error(said)
-        self.is_open = True
+        return True
 
     def ask(self, order: Said, heard: Callable[[Said], None], cancelled: Callable[[], bool]) -> Said | None:
         """The last line about an order, all before it given to ``heard``; None when it ends before that.

@@ -73,7 +73,9 @@ class Clerk:
     def work(self) -> None:
         """Open the library that the first line names, and carry out orders until there are none for long."""
         try:
-            rag = _opened(self._orders.get())
+            rag = _opened(self._orders.get(timeout=self._idle))
+        except queue.Empty:
+            return
         except RagappError as error:
             self._say_error(error)
             return

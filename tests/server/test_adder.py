@@ -137,6 +137,23 @@ def test_it_ends_when_nobody_asks_and_comes_again(tmp_path: Path) -> None:
         assert len(rag.search("first 0", 5)) == 2
 
 
+def test_one_that_was_made_ready_for_nothing_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = docs(tmp_path / "docs", "one")
+    with Rag.open(tmp_path / "library", embedder__name="hashing") as rag:
+        adder = Adder(rag, within=False, idle=0.2)
+        try:
+            adder.prepare()
+            process = process_of(adder)
+            until(lambda: process.poll() is not None)
+            # As if it had ended a moment later: when it was just to be asked.
+            with monkeypatch.context() as patch:
+                patch.setattr(type(adder._hand), "is_alive", property(lambda hand: patch.undo() or True))
+                assert adder.add([path]).added == 1
+            assert process_of(adder) is not process, "and it was not done within"
+        finally:
+            adder.close()
+
+
 def test_what_goes_wrong_in_who_listens_stops_it(tmp_path: Path) -> None:
     paths = docs(tmp_path / "docs", *(f"slowly {number}" for number in range(8)))
     with Rag.open(tmp_path / "library", embedder__name=SLOW) as rag:
