@@ -226,9 +226,9 @@ class _Hand:
             except (TypeError, ValueError) as error:  # an object among the settings
                 raise _Unfit(str(error)) from error
             self.is_open = self._hears_of_opening(cancelled)
-        except BaseException:
-            self.end()
-            raise
+        finally:
+            if not self.is_open:
+                self.end()
         return self.is_open
 
     def _hears_of_opening(self, cancelled: Callable[[], bool]) -> bool:
