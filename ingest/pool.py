@@ -40,20 +40,25 @@ class Pool(Generic[Item]):
         for source in sources:
             self._todo.put(source)
         self._left = len(sources)
-        self._ready: queue.Queue[tuple[Source, Item] | BaseException] = queue.Queue(AHEAD)
-        self._stopped = threading.Event()
+        # Not one queue.Queue: Ctrl-C in the middle of it may leave it locked for ever (writer.py).
+        self._ready: queue.SimpleQueue[tuple[Source, Item] | BaseException] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each result that may still wait
+        for _ in range(AHEAD):
+            self._room.put(None)
+        self._stopped = False
         self._workers = min(workers, len(sources))
         self._running: list[tuple[threading.Thread, ReadingProcess]] = []
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """Start; at the end of the block every worker is gone, in the middle of a file if need be."""
-        self._start_worker()
         try:
+            self._start_worker()
             yield
         finally:
-            self._stopped.set()
+            self._stopped = True
             for _, process in self._running:
+                self._room.put(None)
                 process.close()
             for thread, _ in self._running:
                 thread.join()
@@ -69,6 +74,7 @@ class Pool(Generic[Item]):
             found = self._wait() if wait else None
         if found is None:
             return None
+        self._room.put(None)
         if isinstance(found, BaseException):
             raise found
         self._left -= 1
@@ -92,7 +98,7 @@ class Pool(Generic[Item]):
 
     def _work(self, process: ReadingProcess) -> None:
         try:
-            while not self._stopped.is_set():
+            while not self._stopped:
                 source = self._todo.get_nowait()
                 self._put((source, self._read(process, source)))
         except queue.Empty:
@@ -103,9 +109,6 @@ class Pool(Generic[Item]):
             process.stop()
 
     def _put(self, item: tuple[Source, Item] | BaseException) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+        if not self._stopped:
+            self._room.get()
+            self._ready.put(item)

@@ -85,11 +85,12 @@ class ReadingProcess:
         ``on_page(stage, done, total)`` follows it. ``on_draft(number, body)`` is given every page that OCR has read;
         handed back as ``have`` after an interruption, such pages are not read again.
         """
-        if self._closed:
-            raise ReadError(f"{path.name} was not read: the ingest was stopped.")
-        self.start()
+        if not self._closed:
+            self.start()
         process = self._process
-        assert process is not None
+        if self._closed or process is None:  # perhaps meanwhile
+            self.stop()
+            raise ReadError(f"{path.name} was not read: the ingest was stopped.")
         assert process.stdin is not None
         kept = {number: base64.b64encode(body).decode("ascii") for number, body in (have or {}).items()}
         order = json.dumps({"path": str(path), "passwords": list(passwords), "have": kept})

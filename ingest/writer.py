@@ -13,10 +13,16 @@ class Writer:
 
     An error of the function is raised by the next ``put``, or at the end of the block; calls after it are dropped. A
     block that is left by an error drops what waits, and lets the call that runs come to its end.
+
+    Ctrl-C may fall into any line of the thread that puts. A queue.Queue, which is written in Python, may forget then to
+    wake who waits, or keep its lock; a SimpleQueue does as a whole what it does.
     """
 
     def __init__(self, ahead: int = 4) -> None:
-        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(ahead)
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each call that may still wait
+        for _ in range(ahead):
+            self._room.put(None)
         self._error: BaseException | None = None
         self._dropping = False
         self._thread = threading.Thread(target=self._work, name="ragapp-write", daemon=True)
@@ -35,6 +41,7 @@ class Writer:
     def put(self, call: Callable[[], None]) -> None:
         """Let the thread make this call; waits while too many others wait."""
         self._raise()
+        self._room.get()
         self._calls.put(call)
 
     def _raise(self) -> None:
@@ -43,6 +50,7 @@ class Writer:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
+            self._room.put(None)
             if self._dropping or self._error is not None:
                 continue
             try:

@@ -547,8 +547,8 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
     before = signal.getsignal(signal.SIGINT)
 
     def press(number: int, frame: object) -> None:
-        pressed.set()
         signal.signal(signal.SIGINT, before)
+        pressed.set()
         console.talk("Stopping; what is done is kept. Ctrl-C again ends at once.")
 
     try:

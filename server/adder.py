@@ -69,6 +69,7 @@ class Adder:
         self._hand: _Hand | None = None
         self._turn = threading.Lock()  # of having a process: all but ``add`` and ``publish_caches`` come from anywhere
         self._busy = False
+        self._resting = False  # whether the process is to end after its order
         self._closed = False
 
     def prepare(self) -> None:
@@ -77,13 +78,17 @@ class Adder:
             self._have()
 
     def rest(self) -> None:
-        """End the process unless it is at work: it may hold what is to be forgotten."""
+        """End the process, after its order if it has one: it may hold what is to be forgotten."""
         with self._turn:
-            if self._busy:
-                return
-            hand, self._hand = self._hand, None
-            if hand:
-                hand.end()
+            self._resting = True
+            if not self._busy:
+                self._end()
+
+    def _end(self) -> None:
+        self._resting = False
+        hand, self._hand = self._hand, None
+        if hand:
+            hand.end()
 
     def add(
         self,
@@ -155,7 +160,10 @@ class Adder:
             self._fall_back(str(why), for_good=True)
             return None
         finally:
-            self._busy = False
+            with self._turn:
+                self._busy = False
+                if self._resting:
+                    self._end()
 
     def _have(self) -> _Hand | None:
         """A process that is alive; None where there can be none. Raises OSError, and Died after ``close``."""
@@ -272,9 +280,11 @@ class _Hand:
     def end(self) -> None:
         """Kill it, which harms nothing; what it has said stays to be heard."""
         self._process.kill()
-        # One that hangs in the kernel, at a disk that is away, is left to itself.
         self._listener.join(END_S)
-        for pipe in (self._process.stdin, self._process.stdout):
+        # One that hangs in the kernel, at a disk that is away, is left to itself, and to the thread that reads from it:
+        # to close that pipe would be to wait for the thread.
+        pipes = (self._process.stdin, None if self._listener.is_alive() else self._process.stdout)
+        for pipe in pipes:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()

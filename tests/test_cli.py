@@ -433,7 +433,7 @@ def test_an_interrupted_ingest_says_that_nothing_is_lost(tmp_path: Path) -> None
     command = [sys.executable, "-m", "ragapp", "ingest", "docs"]
     environment = {**child_environment(), **HASHING}
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment) as running:
-        while not list((tmp_path / ".ragapp").glob("library.sqlite-wal")):
+        while running.poll() is None and not list((tmp_path / ".ragapp").glob("library.sqlite-wal")):
             time.sleep(0.01)
         time.sleep(0.3)
         running.send_signal(signal.SIGINT)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ from ragapp.ingest.reading import ReadingProcess, Settings
 from ragapp.ingest.report import Progress, page_ranges
 from ragapp.ingest.scan import Source
 from ragapp.ingest.writer import Writer
+from tests.libraries import child_environment
 
 SOURCES = [Source(Path(f"/docs/{n}.pdf"), f"file:///docs/{n}.pdf", f"{n}.pdf", 1, 1) for n in range(12)]
 
@@ -126,3 +130,51 @@ def test_time_left_is_by_bytes() -> None:
     assert Progress("a", "embed", 1, 4, 0, 0, 10, 0, 400, 2.0).seconds_left is None
     assert Progress("a", "embed", 1, 4, 0, 0, 10, 100, 400, 2.0).seconds_left == 6.0
     assert Progress("a", "embed", 1, 4, 6, 9, 10, 100, 400, 2.0).pages_per_second == 8.0
+
+
+PRESSED = """
+import random, signal, sys
+from pathlib import Path
+from ragapp.ingest.pool import Pool
+from ragapp.ingest.reading import ReadingProcess, Settings
+from ragapp.ingest.scan import Source
+from ragapp.ingest.writer import Writer
+
+SOURCES = [Source(Path("a"), "a", "a", 1, 1)] * 5000
+ReadingProcess.start = lambda self: None
+
+def press(*_):
+    raise KeyboardInterrupt
+
+def writing():
+    with Writer() as writer:
+        signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 1e-3))
+        while True:
+            writer.put(lambda: None)
+
+def reading():
+    pool = Pool(lambda process, source: source.name, SOURCES, Settings(), 2)
+    with pool.open():
+        signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 1e-3))
+        while pool.take(wait=True):
+            pass
+    signal.pause()
+
+signal.signal(signal.SIGALRM, press)
+moments = random.Random(0)
+for _ in range(1500):
+    for work in (writing, reading):
+        try:
+            work()
+        except KeyboardInterrupt:
+            pass
+print("all ended")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+def test_ctrl_c_in_any_line_ends_both() -> None:
+    """With a queue.Queue in either, one of the first few hundred presses leaves it standing still for ever."""
+    command = [sys.executable, "-c", PRESSED]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=90, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("all ended\n", "", 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.dependencies import models
 from openai import OpenAI
 
 from ragapp.rag import Rag
@@ -53,6 +54,14 @@ class Running:
         self.server.should_exit = True
         self._thread.join(10)
         assert not self._thread.is_alive()
+        _let_go()
+
+
+def _let_go() -> None:
+    """FastAPI remembers functions of thousands of routes, and with them libraries and their models: gigabytes here."""
+    for remembered in vars(models).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
 
 
 def until(true: Callable[[], object], seconds: float = 5.0) -> None:

@@ -282,9 +282,29 @@ def test_nothing_that_was_deleted_stays_in_its_hands(tmp_path: Path) -> None:
         assert ingested(server, ("a.pdf", pdf("heron")), ("b.pdf", pdf("gull")))["state"] == "done"
         process = process_of(adder_of(server))
         assert server.http.delete("/v1/documents/a.pdf").is_success
-        assert process.poll() is not None
+        until(lambda: process.poll() is not None)  # at once, unless it was still at its last order
         assert ingested(server, ("c.pdf", pdf("tern")))["state"] == "done"
         assert names(server) == ["b.pdf", "c.pdf"]
+
+
+def test_it_ends_after_the_order_in_the_middle_of_which_it_was_to_rest(tmp_path: Path) -> None:
+    paths = docs(tmp_path / "docs", *(f"slowly {number}" for number in range(4)))
+    with Rag.open(tmp_path / "library", embedder__name=SLOW) as rag:
+        adder = Adder(rag, within=False)
+        try:
+            used: list[Any] = []
+
+            def told(outcome: Outcome) -> None:
+                used.append(process_of(adder))
+                adder.rest()
+
+            assert adder.add(paths, on_file=told).added == 4
+            assert len(set(used)) == 1
+            assert used[0].poll() is not None
+            assert adder.add(docs(tmp_path / "docs", "next")).added == 1
+            assert process_of(adder).poll() is None, "that was for the one before"
+        finally:
+            adder.close()
 
 
 def test_it_is_told_only_what_it_needs(tmp_path: Path) -> None:
