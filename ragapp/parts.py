@@ -116,6 +116,11 @@ class Wardrobe:
         """Let questions name a chat model."""
         self._models.setdefault(model)
 
+    def withdraw(self, model: str) -> None:
+        """Let no question name a chat model any more, nor keep it."""
+        self._models.pop(model, None)
+        self._voices.drop(model)
+
     def chat_of(self, model: str) -> Any:
         """The chat model that is kept under a name; None where none is."""
         return self._voices.chat_of(model)

@@ -484,6 +484,13 @@ class Rag:
         own, ``voices.BESIDE`` are kept in memory at a time."""
         self._wardrobe.offer(model)
 
+    def withdraw_model(self, model: str) -> None:
+        """Let no question name a chat model any more; answers in the making end with it. Raises ConfigError for quotes,
+        for the model of the settings, and for the one that answers now."""
+        if model in ("", self.models[0], self.config.chat.model):
+            raise ConfigError(f"The model {model!r} stays.", "Only what Rag.offer_model has offered can be withdrawn.")
+        self._wardrobe.withdraw(model)
+
     def _voice(self, model: str) -> Voice:
         """What a model that a question has named writes with."""
         with self._tools_lock:

@@ -52,8 +52,14 @@ class AnswererState(BaseModel):
                     "flows": ["linear", "conditional", "branching", "looping"],
                     "rerankers": ["keep", "late"],
                     "models": [
-                        {"model": "", "name": "quotes", "kind": "quotes", "local": True},
-                        {"model": "llama-3.2-1b", "name": "llama-3.2-1b", "kind": "llama", "local": True},
+                        {"model": "", "name": "quotes", "kind": "quotes", "local": True, "fixed": True},
+                        {
+                            "model": "llama-3.2-1b",
+                            "name": "llama-3.2-1b",
+                            "kind": "llama",
+                            "local": True,
+                            "fixed": False,
+                        },
                     ],
                     "flow": "linear",
                     "reranker": "keep",
@@ -119,7 +125,7 @@ In = Annotated[str | None, Query(description="name of a collection; the default 
 
 
 def routes(house: House) -> APIRouter:
-    """``GET|POST /v1/answerer``, ``GET /v1/answerer/size`` and ``POST /v1/answerer/download``."""
+    """``GET|POST|DELETE /v1/answerer``, ``GET /v1/answerer/size`` and ``POST /v1/answerer/download``."""
     router = APIRouter(prefix="/v1/answerer", tags=["answerer"])
     shelf = Answerers(house)
 
@@ -133,6 +139,12 @@ def routes(house: House) -> APIRouter:
         """Let another model answer from the next question on; the choice is kept over restarts. Questions may name the
         model from then on, also when another one is chosen."""
         return await asyncio.to_thread(shelf.choose, house.at(collection), body.model)
+
+    @router.delete("", summary="Offer a model no longer")
+    async def withdraw(model: Annotated[str, Query(max_length=1000)], collection: In = None) -> AnswererState:
+        """Take a model that was chosen before off the list of those that a question may name. Its files stay, and it is
+        offered again when it is chosen again; conversations that name it are told that it is gone."""
+        return await asyncio.to_thread(shelf.withdraw, house.at(collection), model)
 
     @router.get("/size", summary="Ask the hub how large a model is")
     async def size(model: Annotated[str, Query(max_length=200)], collection: In = None) -> ModelSize:
@@ -196,6 +208,12 @@ class Answerers:
                 raise ConfigError(error.message, error.hint) from error
             offers.choose(model)
             self._wrong.pop(collection.name, None)
+        return self.state(collection)
+
+    def withdraw(self, collection: Collection, name: str) -> AnswererState:
+        """Offer a model no longer. Raises NotFound, and ConfigError for one that stays."""
+        with self._changing:
+            self._offers[collection.name].withdraw(name)
         return self.state(collection)
 
     def download(self, collection: Collection, model: str) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from ragapp.rag import Rag
+from ragapp.server.errors import ErrorTable
 from ragapp.server.house import House
 from ragapp.server.schemas import PassageWithBoxes, SearchRequest, SearchResponse
-from ragapp.types import Query
+from ragapp.types import Event, Passage, Query, Step
 
 
 def routes(house: House) -> APIRouter:
@@ -20,13 +21,25 @@ def routes(house: House) -> APIRouter:
         """Find passages, best first, with the boxes of each on its pages."""
         collection = house.at(body.collection)
         house.allow(request, collection.name)
-        found = await house.gate.searches.run_for(request.receive, _search, collection.rag, body)
-        return SearchResponse(passages=[]) if found is None else found  # nobody is left to read it
+        found = await house.gate.searches.run_for(request.receive, _search, collection.rag, body, house.table)
+        return SearchResponse(passages=[], warnings=[]) if found is None else found  # nobody is left to read it
 
     return router
 
 
-def _search(rag: Rag, asked: SearchRequest) -> SearchResponse:
-    found = rag.search(Query(asked.question, where=tuple(asked.where)), asked.k)
+def noted_search(rag: Rag, query: Query, k: int | None, table: ErrorTable) -> tuple[list[Passage], list[str]]:
+    """The passages, and what went less well than it should: a reranker that gave up, for one. Raises as the search."""
+    warnings: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Step) and (warning := event.detail.get("warning")):
+            warnings.append(table.without_paths(str(warning)))
+
+    return rag.search(query, k, told=hear), warnings
+
+
+def _search(rag: Rag, asked: SearchRequest, table: ErrorTable) -> SearchResponse:
+    found, warnings = noted_search(rag, Query(asked.question, where=tuple(asked.where)), asked.k, table)
     boxes = rag.boxes_of_each(found)
-    return SearchResponse(passages=[PassageWithBoxes.at(*one) for one in zip(found, boxes, strict=True)])
+    passages = [PassageWithBoxes.at(*one) for one in zip(found, boxes, strict=True)]
+    return SearchResponse(passages=passages, warnings=warnings)

@@ -1,14 +1,15 @@
 """Which models a question may name, and what a client may know of them.
 
 The owner of the server decides: the model of the settings, quotes, and whatever was chosen for this library before by
-``POST /v1/answerer``, which its desk remembers. A question names one of them by the name that is listed, never by a
-place on this machine, a hub id or an address of its own.
+``POST /v1/answerer``, which its desk remembers until ``DELETE /v1/answerer``. A question names one of them by the name
+that is listed, never by a place on this machine, a hub id or an address of its own.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragapp import modelfiles, models
-from ragapp.errors import ConfigError, ModelError
+from ragapp.errors import ConfigError, ModelError, NotFound
 from ragapp.rag import Rag
 from ragapp.server.auth import is_loopback
 from ragapp.server.house import Collection
@@ -34,17 +35,19 @@ _TABLES = (
 class ModelOffer(BaseModel):
     """A model that a question may name: ``model`` is what ``/v1/ask`` takes, ``name`` what people read.
 
-    ``local`` is whether no word of a question or document leaves this machine.
+    ``local`` is whether no word of a question or document leaves this machine; what is ``fixed`` cannot be taken off
+    the list: quotes, and the model that the settings name.
     """
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "", "name": QUOTES, "kind": "quotes", "local": True}]}
+        json_schema_extra={"examples": [{"model": "", "name": QUOTES, "kind": "quotes", "local": True, "fixed": True}]}
     )
 
     model: Annotated[str, Field(description='what a question names; "" is quotes')]
     name: str
     kind: Kind
     local: bool
+    fixed: bool
 
 
 class Offers:
@@ -81,15 +84,32 @@ class Offers:
 
     def listed(self) -> list[ModelOffer]:
         """What a question may name, and can be used; quotes are always among it."""
-        offers = [ModelOffer(model="", name=QUOTES, kind="quotes", local=True)]
+        offers = [ModelOffer(model="", name=QUOTES, kind="quotes", local=True, fixed=True)]
         for name, model in self._named().items():
             try:
                 actual = self.actual(model)
                 kind = kind_of(self._collection.rag, actual)
             except (ConfigError, ModelError):
                 continue  # its files are gone; who names it is told so
-            offers.append(ModelOffer(model=name, name=name, kind=kind, local=is_local(kind, actual)))
+            local, fixed = is_local(kind, actual), self._is_configured(model)
+            offers.append(ModelOffer(model=name, name=name, kind=kind, local=local, fixed=fixed))
         return offers
+
+    def withdraw(self, name: str) -> None:
+        """List a model no longer; its files stay where they are. Raises NotFound for a name that is not listed, and
+        ConfigError for a model that stays."""
+        model = self._named().get(name)
+        if model is None:
+            raise NotFound(f"There is no model named {name!r} here.", "GET /v1/answerer lists them.")
+        if self._is_configured(model):
+            raise ConfigError(f"The settings name {name}.", "Take it out of them: [chat] model, or --llm.")
+        if self.chosen() == model:
+            raise ConfigError(f"{name} is the one that is chosen to answer.", "Choose another one first.")
+        # A choice that the settings have overruled would bring it back at the next start.
+        self._desk.execute("DELETE FROM chosen WHERE name = 'model' AND value = ?", model)
+        self._desk.execute("DELETE FROM offered WHERE model = ?", model)
+        with suppress(ConfigError, ModelError):  # its files may be gone
+            self._collection.rag.withdraw_model(self.actual(model))
 
     def meant(self, name: str | None) -> str | None:
         """The model that a question names, which its library now offers; None where it names none.
@@ -138,8 +158,10 @@ class Offers:
 
         Raises ConfigError and ModelError; see ``usable``.
         """
-        configured = self.configured
-        return configured if model in (configured, spelled_out(configured)) else usable(model)
+        return self.configured if self._is_configured(model) else usable(model)
+
+    def _is_configured(self, model: str) -> bool:
+        return model in (self.configured, spelled_out(self.configured))
 
     def _remember(self, model: str) -> None:
         model, kept = spelled_out(model), self._kept()

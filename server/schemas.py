@@ -354,9 +354,10 @@ class ModelList(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    model_config = _example({"passages": [{**EXAMPLE_PASSAGE, "boxes": EXAMPLE_CITATION["boxes"]}]})
+    model_config = _example({"passages": [{**EXAMPLE_PASSAGE, "boxes": EXAMPLE_CITATION["boxes"]}], "warnings": []})
 
     passages: list[PassageWithBoxes]
+    warnings: list[str]
 
 
 class ErrorBody(BaseModel):

@@ -23,6 +23,7 @@ import ragapp
 from ragapp.errors import ConfigError, RagappError
 from ragapp.server.chat import flow_of, flows_of, whole
 from ragapp.server.house import House
+from ragapp.server.library import noted_search
 from ragapp.server.sse import ClientGone, complete
 from ragapp.shapes import place
 from ragapp.types import Answer, Event, Passage, Query
@@ -63,6 +64,7 @@ class FoundPassage(BaseModel):
 
 class SearchResult(BaseModel):
     passages: list[FoundPassage]
+    warnings: list[str]
 
 
 class Cited(BaseModel):
@@ -146,8 +148,10 @@ class Tools:
         asked = SearchArguments.model_validate(arguments)
         collection = self._house.at(asked.collection)
         self._house.allow(request, collection.name)
-        found = await self._house.gate.searches.run(collection.rag.search, asked.question, asked.k)
-        return _listed(found), SearchResult(passages=[_passage(passage) for passage in found])
+        found, warnings = await self._house.gate.searches.run(
+            noted_search, collection.rag, Query(asked.question), asked.k, self._house.table
+        )
+        return _listed(found), SearchResult(passages=[_passage(passage) for passage in found], warnings=warnings)
 
     async def ask(self, arguments: Mapping[str, Any], request: Request) -> tuple[str, BaseModel]:
         asked = AskArguments.model_validate(arguments)

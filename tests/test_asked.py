@@ -423,6 +423,25 @@ def test_a_model_that_becomes_the_librarys_own_meanwhile_is_not_built_twice(libr
         assert MADE == ["sand"]
 
 
+def test_what_is_offered_can_be_withdrawn(library: Path) -> None:
+    with opened(library, chat__model=CHEESE) as rag:
+        for model in (SAND, SILK):
+            rag.offer_model(model)
+        writing = rag.stream(QUESTION, asked=Asked(model=SAND))
+        next(event for event in writing if isinstance(event, Token))
+        rag.withdraw_model(SAND)
+        assert rag.models == (CHEESE, "", SILK)
+        with pytest.raises(ConfigError, match="offers no model"):
+            rag.ask(QUESTION, asked=Asked(model=SAND))
+        done = [event for event in writing if isinstance(event, Done)]
+        assert "sand" in done[0].answer.text, "who writes comes to the end"
+        rag.use_model(SILK)
+        for model in (SILK, CHEESE, ""):
+            with pytest.raises(ConfigError, match="stays"):
+                rag.withdraw_model(model)
+        rag.withdraw_model("nobody has offered it")
+
+
 def test_an_answer_that_fails_gives_its_model_back(library: Path) -> None:
     with opened(library) as rag:
         for model in (SAND, SILK, WOOL):

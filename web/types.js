@@ -27,7 +27,7 @@
  *   attempt: number, created: string, started: string|null, ended: string|null, files: JobFile[],
  *   progress: JobProgress|null, error: {message: string, hint: string}|null}} Job
  * @typedef {{name: string, default: boolean, documents: number, pages: number, chunks: number, writable: boolean}} CollectionEntry
- * @typedef {{model: string, name: string, kind: string, local: boolean}} ModelOffer  a model that a question may name
+ * @typedef {{model: string, name: string, kind: string, local: boolean, fixed: boolean}} ModelOffer  a model that a question may name
  * @typedef {{kind: string, name: string, local: boolean, flows: string[], rerankers: string[], models: ModelOffer[], flow: string,
  *   reranker: string, k: number, hyde: string, strict: boolean, ready: boolean, hint: string}} Answerer
  * @typedef {{document_id: string, document: string, page: number, start?: number, end?: number, boxes?: Box[],

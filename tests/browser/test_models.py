@@ -119,6 +119,38 @@ def test_a_model_that_is_gone_is_said(
     assert "word for word" in answered(page, WARRANTY, 1)
 
 
+def test_models_are_chosen_again_and_taken_off_the_list(
+    window: OpenWindow, own: Path, serve: Callable[..., Running], tmp_path: Path
+) -> None:
+    server = serve(own, chat__model=WRONG)
+    for name in ("first-llama", "second-llama"):
+        llama = tiny_llama.make(tmp_path / name, window=4096)
+        assert server.http.post("/v1/answerer", json={"model": str(llama)}).is_success
+    assert server.http.post("/v1/answerer", json={"model": ""}).is_success
+    page = window(server)
+    page.wait_for_selector(".talk-suggestion")
+    page.click(".model-badge")
+    rows = page.locator(".model-others li")
+    assert [row.split("\n")[0] for row in rows.all_inner_texts()] == [WRONG, "first-llama", "second-llama"]
+    assert rows.first.locator(".icon-button").count() == 0, "the settings name it"
+    page.click("[aria-label='Take first-llama off this list; its files stay']")
+    settle(page, "document.querySelectorAll('.model-others li').length === 2")
+    settle(page, "document.activeElement.closest('li')?.innerText.includes('second-llama')")
+    page.click("[aria-label='Take second-llama off this list; its files stay']")
+    settle(page, "document.querySelectorAll('.model-others li').length === 1")
+    assert (tmp_path / "first-llama").is_dir()
+    page.click(f"[aria-label='Let {WRONG} answer']")
+    settle(page, f"document.querySelector('.model-badge').innerText.includes('{WRONG}')")
+    page.click(".model-badge")
+    page.wait_for_selector("dialog input")
+    assert page.locator(".model-others").count() == 0
+    page.keyboard.press("Escape")
+    page.click("[aria-label='How answers are made']")
+    page.wait_for_selector("dialog select[name=model]")
+    options = page.locator("dialog select[name=model] option").all_inner_texts()
+    assert options == [f"as the server has it ({WRONG})", "quotes, without a model", WRONG]
+
+
 def test_on_a_phone_in_chinese(window: OpenWindow, own: Path, serve: Callable[..., Running]) -> None:
     page = window(serve(own, chat__model=WRONG), locale="zh-CN", **PHONE)
     wish(page, "=")

@@ -1,4 +1,4 @@
-"""An embedder that takes its time, or kills, for documents that say so."""
+"""Parts of a user's own that take their time, or fail, where they are told to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 from ragapp.embedders import HashingEmbedder, Vectors
+from ragapp.types import Passage
 
 NAME = "tests.server.slow:SlowEmbedder"
 OWN = "tests.server.slow:OwnEmbedder"
+TORN = "tests.server.slow:TornReranker"
 CALL_S = 0.25
 
 
@@ -40,3 +43,12 @@ class OwnEmbedder(HashingEmbedder):
             logging.getLogger("own").warning("%d texts", "three")
             threading.Thread(target=time.sleep, args=(600,)).start()
         return super().embed_documents([f"{self._prefix} {text}" for text in texts])
+
+
+class TornReranker:
+    """One that cannot read its file any more, and says where that is."""
+
+    name = "torn"
+
+    def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        raise OSError("/srv/models/torn/weights.bin is damaged")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.server.conftest import Running
+from tests.server.conftest import Running, ServeWith
+from tests.server.slow import TORN
 
 
 @pytest.mark.parametrize("name", ["question", "query"])
 def test_search(real: Running, name: str) -> None:
-    found = real.http.post("/v1/search", json={name: "How long is the warranty?", "k": 1}).json()["passages"]
+    found = real.http.post("/v1/search", json={name: "How long is the warranty?", "k": 1}).json()
+    assert found["warnings"] == []
+    found = found["passages"]
     assert len(found) == 1
     first = found[0]
     assert set(first) == {
@@ -19,6 +22,15 @@ def test_search(real: Running, name: str) -> None:
     assert "24 months" in first["text"]
     assert first["found_by"]["lexical"]["rank"] == 1
     assert first["boxes"][0]["x0"] == pytest.approx(72, abs=2)
+
+
+def test_what_went_less_well_is_said(serve_with: ServeWith) -> None:
+    server = serve_with(reranker__name=TORN)
+    found = server.http.post("/v1/search", json={"question": "How long is the warranty?"}).json()
+    assert found["passages"]
+    (warning,) = found["warnings"]
+    assert "weights.bin is damaged. The passages stand in the order of the search." in warning
+    assert "/srv" not in warning
 
 
 @pytest.mark.parametrize(("where", "found"), [(["pump*"], True), ("pump*", True), (["other*"], False), (None, True)])

@@ -19,7 +19,7 @@ from tests.server.events import asked, named
 
 WARRANTY = "How long does the warranty of the pump last?"
 SCRIPTED = "tests.server.flows:scripted"
-QUOTES = {"model": "", "name": "quotes", "kind": "quotes", "local": True}
+QUOTES = {"model": "", "name": "quotes", "kind": "quotes", "local": True, "fixed": True}
 SHORT = {"max_tokens": 4, "temperature": 0}
 
 
@@ -64,14 +64,14 @@ def test_without_a_model_there_are_quotes(own: Path) -> None:
 def test_each_answer_says_which_model_wrote_it(own: Path, llama: Path) -> None:
     with served(own, chat__model=SCRIPTED) as server:
         assert list(offered(server).values()) == [
-            QUOTES, {"model": SCRIPTED, "name": SCRIPTED, "kind": "scripted", "local": True},
+            QUOTES, {"model": SCRIPTED, "name": SCRIPTED, "kind": "scripted", "local": True, "fixed": True},
         ]  # fmt: skip
         choose(server, llama)
         choose(server, "")
         assert state(server)["kind"] == "quotes"
         assert list(offered(server)) == ["", SCRIPTED, "tiny-llama"]
         assert offered(server)["tiny-llama"] == {
-            "model": "tiny-llama", "name": "tiny-llama", "kind": "llama", "local": True,
+            "model": "tiny-llama", "name": "tiny-llama", "kind": "llama", "local": True, "fixed": False,
         }  # fmt: skip
         assert str(llama.parent) not in server.http.get("/v1/answerer").text
         for model, name in ((None, "quotes"), (SCRIPTED, SCRIPTED), ("tiny-llama", "tiny-llama"), ("", "quotes")):
@@ -112,6 +112,55 @@ def test_what_was_chosen_once_is_offered_after_a_restart(own: Path, llama: Path)
     with served(own) as server:
         assert list(offered(server)) == ["", "tiny-llama"]
         assert "tiny-llama" in refused(server, SCRIPTED)["hint"], "the settings do not name it any more"
+
+
+def withdraw(server: Running, model: str) -> Any:
+    return server.http.delete("/v1/answerer", params={"model": model})
+
+
+def test_a_model_is_taken_off_the_list(own: Path, llama: Path) -> None:
+    with served(own, chat__model=SCRIPTED) as server:
+        choose(server, llama)
+        assert asked(server, WARRANTY, model="tiny-llama", **SHORT)[0].data["answerer"] == "tiny-llama"
+        stays = withdraw(server, "tiny-llama")
+        assert (stays.status_code, "chosen" in stays.json()["error"]["message"]) == (400, True)
+        choose(server, SCRIPTED)
+        asked(server, WARRANTY, model="tiny-llama", **SHORT)
+        gone = withdraw(server, "tiny-llama")
+        assert gone.status_code == 200, gone.text
+        assert [offer["model"] for offer in gone.json()["models"]] == ["", SCRIPTED]
+        assert "no model named 'tiny-llama'" in refused(server, "tiny-llama")["message"]
+        rag = server.server.config.app.state.house.default.rag  # type: ignore[union-attr]
+        assert rag.models == (SCRIPTED, "")
+        assert rag._wardrobe.chat_of(str(llama)) is None, "its memory is given back"
+        assert withdraw(server, "tiny-llama").status_code == 404
+        for name in (SCRIPTED, ""):
+            assert withdraw(server, name).status_code in (400, 404)
+        assert list(offered(server)) == ["", SCRIPTED]
+        assert llama.is_dir()
+    with served(own) as server:
+        assert list(offered(server)) == [""]
+        choose(server, llama)
+        assert list(offered(server)) == ["", "tiny-llama"]
+
+
+def test_a_choice_that_the_settings_have_overruled_does_not_bring_it_back(own: Path, llama: Path) -> None:
+    with served(own) as server:
+        choose(server, llama)
+    with served(own, chat__model=SCRIPTED) as server:
+        assert withdraw(server, "tiny-llama").status_code == 200
+    with served(own, chat__model=SCRIPTED) as server:
+        assert list(offered(server)) == ["", SCRIPTED]
+
+
+def test_one_whose_files_are_gone_is_taken_off_too(own: Path, tmp_path: Path) -> None:
+    folder = tiny_llama.make(tmp_path / "short-lived", window=4096)
+    with served(own) as server:
+        choose(server, folder)
+        choose(server, "")
+        shutil.rmtree(folder)
+        assert withdraw(server, "short-lived").status_code == 200
+        assert withdraw(server, "short-lived").status_code == 404
 
 
 def test_a_choice_holds_wherever_the_server_is_started(
@@ -202,6 +251,7 @@ def test_a_login_is_not_shown(own: Path) -> None:
         (offer,) = [each for name, each in offered(server).items() if name]
         assert offer == {
             "model": "https://models.example/v1", "name": "https://models.example/v1", "kind": "remote", "local": False,
+            "fixed": True,
         }  # fmt: skip
         assert "secret" not in refused(server, "another")["hint"]
 

@@ -14,7 +14,8 @@ import pytest
 from mcp import Client
 
 from tests.server import flows
-from tests.server.conftest import Running, served, until
+from tests.server.conftest import Running, ServeWith, served, until
+from tests.server.slow import TORN
 
 WARRANTY = "How long does the warranty of the pump last?"
 
@@ -48,6 +49,13 @@ def test_search_gives_text_and_structure(real: Running, mode: str) -> None:
     assert "24 months" in passage["text"]
     assert result.content[0].text.startswith("pump.pdf, page 2")
     assert passage["text"] in result.content[0].text
+
+
+def test_search_says_what_went_less_well(serve_with: ServeWith, real: Running) -> None:
+    torn = serve_with(reranker__name=TORN)
+    for server, warnings in ((torn, 1), (real, 0)):
+        result = with_client(server, lambda client: client.call_tool("search", {"question": WARRANTY}))
+        assert len(result.structured_content["warnings"]) == warnings
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
