@@ -67,15 +67,21 @@ class Index:
     def lists(self) -> int:
         return int(self._raw.nlist) if self.kind == "clustered" else 1
 
-    def search(self, vector: Rows, k: int) -> list[tuple[int, float]]:
-        """At most ``k`` ``(id, score)``, best first; of a clustered index all lists are searched from MANY on."""
+    def search(self, vector: Rows, k: int, among: Ids | None = None) -> list[tuple[int, float]]:
+        """At most ``k`` ``(id, score)``, best first, of these ids only where some are given.
+
+        Of a clustered index all lists are searched from MANY on, and for given ids, which are few.
+        """
         faiss = _faiss()
-        if k < 1 or len(self) == 0:
+        if k < 1 or len(self) == 0 or (among is not None and not len(among)):
             return []
         with _threads(1):  # one question gains nothing from more, and the embedder needs the others
             given = {}
-            if self.kind == "clustered" and k >= MANY:
-                given["params"] = faiss.SearchParametersIVF(nprobe=self.lists)
+            chosen = {} if among is None else {"sel": faiss.IDSelectorBatch(among)}
+            if self.kind == "clustered" and (chosen or k >= MANY):
+                given["params"] = faiss.SearchParametersIVF(nprobe=self.lists, **chosen)
+            elif chosen:
+                given["params"] = faiss.SearchParameters(**chosen)
             query = np.ascontiguousarray(vector.reshape(1, -1), dtype=np.float32)
             scores, ids = self._raw.search(query, min(k, len(self)), **given)
         return [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]

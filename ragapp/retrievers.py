@@ -42,7 +42,6 @@ OVERLAP_SHARE = 0.5  # two spans that share this part of the shorter one are one
 LISTED_LINES = 0.4  # share of a chunk's lines that end in a page number behind dots, in a table of contents
 LISTED = 0.5  # what a list of references or contents keeps of its score
 READ_AHEAD = 2  # chunks that are read at once for each result that is wanted
-READ_COST = 8  # what it costs to read a vector from the file, in places of a search's result
 DEEPER = 4  # by how much each further search for chunks of some documents goes deeper
 
 _LISTS = re.compile(
@@ -71,7 +70,7 @@ class Focused(Protocol):
 class Dense:
     """By cosine of the vectors. Hypothetical passages count as much as the question each (Gao et al. 2022).
 
-    ``catalog`` has the vectors of single documents, for rankings among few chunks.
+    ``catalog`` knows the chunks of a document, for rankings among few.
     """
 
     index: VectorIndex
@@ -87,16 +86,7 @@ class Dense:
             raise ValueError("Dense was given no catalog to look documents up in.")
         with self.catalog.snapshot():
             ids = self.catalog.chunk_ids_of(documents)
-            made_by = self.catalog.embedder()
-            if made_by is None or not ids:
-                return []
-            # A search must go about k / len(ids) of the library deep to meet k of these.
-            if READ_COST * len(ids) ** 2 > k * self.catalog.count_chunks():
-                return deeper(self, self.catalog, query, k, documents)
-            keys, rows = self.catalog.chunk_vectors(made_by, ids)
-        scores = rows @ self._vector(query)
-        best = np.lexsort((keys, -scores))[:k]
-        return [(int(keys[i]), float(scores[i])) for i in best]
+            return self.index.search(self._vector(query), k, ids) if ids else []
 
     def _vector(self, query: Query) -> NDArray[np.float32]:
         """The mean direction of question and hypotheses; kept, as one search may need it twice."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +78,13 @@ class VectorIndex:
         with self._lock:
             return None if self._held is None or len(self._held.index) == 0 else self._held.index.kind
 
-    def search(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """At most ``k`` ``(chunk id, cosine)``, best first. Raises EmbedderChanged for another width.
+    def search(
+        self, vector: NDArray[np.float32], k: int, among: Sequence[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """At most ``k`` ``(chunk id, cosine)``, best first; only of the chunks ``among`` some, where they are named.
 
         Exact for the flat kind; a clustered index may miss one or two of a hundred. From indexes.MANY results on, the
-        scores of both compressed kinds are those of compressed vectors.
+        scores of both compressed kinds are those of compressed vectors. Raises EmbedderChanged for another width.
         """
         # The snapshot holds what the index holds, also where scores are computed again.
         with self._lock, self._catalog.snapshot():
@@ -97,9 +99,10 @@ class VectorIndex:
                 )
             if self._is_outgrown():
                 self._build_in_background()
+            ids = None if among is None else np.asarray(among, dtype=np.int64)
             if index.kind == "flat" or k >= indexes.MANY:
-                return index.search(vector, k)
-            found = index.search(vector, k * indexes.RERANK)
+                return index.search(vector, k, ids)
+            found = index.search(vector, k * indexes.RERANK, ids)
             return self._scored_again(vector, [key for key, _ in found], k)
 
     def _scored_again(self, vector: NDArray[np.float32], ids: list[int], k: int) -> list[tuple[int, float]]:

@@ -169,6 +169,27 @@ def test_scores_are_cosines_and_drops_and_adds_are_followed(
         assert index.kind == kind
 
 
+@pytest.mark.parametrize("kind", ["flat", "plain", "clustered"])
+def test_among_some_chunks_the_best_of_them_are_found(
+    kind: str, large: Catalog, made: Callable[..., VectorIndex]
+) -> None:
+    """A question about one document is answered as if the others were not there, however near they are."""
+    index = made(large, 10_000 if kind == "flat" else SMALL)
+    if kind == "clustered":
+        index.publish()
+    everything = large.chunk_ids().tolist()
+    for question in unit_rows(20, 78):
+        ranking = exact(large, question, 1000)
+        for some in (everything[100:200], everything[::9], [ranking[-1][0]], everything):
+            best = [(key, score) for key, score in ranking if key in set(some)][:10]
+            found = index.search(question, 10, some)
+            assert [key for key, _ in found] == [key for key, _ in best]
+            assert [score for _, score in found] == pytest.approx([score for _, score in best], abs=1e-5)
+        assert index.search(question, 10, []) == []
+        assert index.search(question, 10, [10**9]) == []
+    assert index.kind == kind
+
+
 def test_the_vectors_of_a_new_document_are_found_first(large: Catalog, made: Callable[..., VectorIndex]) -> None:
     index = made(large)
     index.publish()
