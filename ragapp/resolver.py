@@ -24,6 +24,8 @@ _LIST_MARK = re.compile(
     r"\s*(?:[-*•●#>|]+|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)、）]|[一二三四五六七八九十]+、)[\s*_]*"
 )
 _END = re.compile(r"[.!?…。！？；][\"'”’」』）)\]*_]*$")
+_END_CHARS = 8  # in which an end with its quotes and brackets stands
+_TAIL = 32  # items: such an end, and the gap and the marks behind it
 _CJK_END = frozenset("。！？；…”’」』）*_\"'")
 
 _Item = tuple[str, int]  # a character and 0, or a mark's spelling and its number
@@ -117,6 +119,8 @@ class Resolver:
         last = next((spelled for spelled, number in reversed(self._items) if not number), "")
         if not (last.isspace() or last in _CJK_END):
             return False
+        if self._surely_goes_on():
+            return False
         plain = "".join(spelled for spelled, number in self._items if not number)
         body = plain.rstrip()
         if not body.strip():
@@ -126,6 +130,14 @@ class Resolver:
             # One line break before a small letter is a long line that was broken.
             return breaks > 1 or not character.islower()
         return not _LIST_MARK.fullmatch(body) and _ends(plain, body, character)
+
+    def _surely_goes_on(self) -> bool:
+        """Whether the sentence's last characters alone tell that it has no end there: else each word of a long one
+        would be looked at as often as words follow."""
+        tail = "".join(spelled for spelled, number in self._items[-_TAIL:] if not number)
+        body = tail.rstrip()
+        may_end = len(body) < _END_CHARS or "\n" in tail[len(body) :] or _END.search(body, len(body) - _END_CHARS)
+        return not may_end and len(self._items) <= LONGEST
 
     def _border(self) -> int:
         """Up to which item the sentence goes: its marks are its own, those on the next one's line are that one's."""
@@ -214,7 +226,7 @@ def _ends(plain: str, body: str, character: str) -> bool:
     """Whether a sentence, ``body`` and white space, is at its end where a character follows."""
     if len(body) > LONGEST:
         return plain != body
-    if not _END.search(body, max(0, len(body) - 8)):
+    if not _END.search(body, max(0, len(body) - _END_CHARS)):
         return False
     bare = plain.replace("*", "")  # emphasis hides the end of a sentence
     return [start for start, _ in sentences(bare + character)][-1] == len(bare)
