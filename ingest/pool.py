@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from ragapp.ingest.reading import ReadingProcess, Settings
 from ragapp.ingest.scan import Source
+from ragapp.ingest.writer import begin, finish
 
 AHEAD = 3  # results that wait for whoever takes them: documents are large
 HUNGER = 0.3  # seconds without a result after which one more worker is started
@@ -61,7 +62,7 @@ class Pool(Generic[Item]):
                 self._room.put(None)
                 process.close()
             for thread, _ in self._running:
-                thread.join()
+                finish(thread)
 
     def take(self, *, wait: bool) -> tuple[Source, Item] | None:
         """The next result; None when there are no more, or none yet and ``wait`` is false."""
@@ -91,10 +92,10 @@ class Pool(Generic[Item]):
 
     def _start_worker(self) -> None:
         process = ReadingProcess(self._settings)
-        process.start()
         thread = threading.Thread(target=self._work, args=(process,), name="ragapp-read", daemon=True)
         self._running.append((thread, process))
-        thread.start()
+        process.start()
+        begin(thread)
 
     def _work(self, process: ReadingProcess) -> None:
         try:

@@ -59,7 +59,7 @@ class ReadingProcess:
         # -P and the parent's own path: the worker must import this very package, and nothing that lies in the
         # folder it happens to run in.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ragapp.ingest.worker", json.dumps(asdict(self._settings))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -68,9 +68,8 @@ class ReadingProcess:
             # Ctrl-C is for the parent alone, which ends its workers in good order.
             start_new_session=True,
         )
-        self._is_up = False
-        self._frames = queue.SimpleQueue()
-        threading.Thread(target=_pump, args=(self._process, self._frames), daemon=True).start()
+        self._process, self._is_up, self._frames = process, False, queue.SimpleQueue()
+        threading.Thread(target=_pump, args=(process, self._frames), daemon=True).start()
 
     def read(
         self,
@@ -94,7 +93,7 @@ class ReadingProcess:
         assert process.stdin is not None
         kept = {number: base64.b64encode(body).decode("ascii") for number, body in (have or {}).items()}
         order = json.dumps({"path": str(path), "passwords": list(passwords), "have": kept})
-        with suppress(BrokenPipeError):  # its death is met below, where its last frame would be
+        with suppress(BrokenPipeError, ValueError):  # its death, or ``close``, is met where its last frame would be
             process.stdin.write(order.encode() + b"\n")
             process.stdin.flush()
         patience = self._first_patience(path)

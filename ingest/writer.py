@@ -5,7 +5,24 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
+
+
+def begin(thread: threading.Thread) -> None:
+    """Start a thread. Ctrl-C in the middle of it is a KeyboardInterrupt, and nothing that comes of it."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+
+
+def finish(thread: threading.Thread) -> None:
+    """Wait for a thread's end, if it has begun. One that Ctrl-C kept from beginning ends by itself when it does."""
+    with suppress(RuntimeError):
+        thread.join()
 
 
 class Writer:
@@ -28,7 +45,11 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="ragapp-write", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            begin(self._thread)
+        except BaseException:
+            self._calls.put(None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -470,6 +470,10 @@ class Catalog(Store):
             self._count_is(db, "chunks", len(rows))
         return np.array([i for (i,) in rows], dtype=np.int64)
 
+    def count_documents(self) -> int:
+        with self._reading() as db:
+            return int(self._newest(db)[2])
+
     def count_chunks(self) -> int:
         with self._reading() as db:
             return int(self._newest(db)[4])

@@ -70,7 +70,7 @@ class Index:
     def search(self, vector: Rows, k: int, among: Ids | None = None) -> list[tuple[int, float]]:
         """At most ``k`` ``(id, score)``, best first, of these ids only where some are given.
 
-        Of a clustered index all lists are searched from MANY on, and for given ids, which are few.
+        Of a clustered index all lists are searched from MANY on, and for given ids, which should be few.
         """
         faiss = _faiss()
         if k < 1 or len(self) == 0 or (among is not None and not len(among)):

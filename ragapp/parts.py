@@ -166,6 +166,8 @@ class Wardrobe:
         if model:
             loan = self._voices.lend(model)
             voice = loan.voice
+            if model not in self._models:  # withdrawn just now: nobody else would let it go
+                self._voices.drop(model)
         else:
             loan, voice = None, self._quoting()
         return replace(

@@ -42,6 +42,7 @@ OVERLAP_SHARE = 0.5  # two spans that share this part of the shorter one are one
 LISTED_LINES = 0.4  # share of a chunk's lines that end in a page number behind dots, in a table of contents
 LISTED = 0.5  # what a list of references or contents keeps of its score
 READ_AHEAD = 2  # chunks that are read at once for each result that is wanted
+BROAD = 4  # documents are few when there are so many times more: else what is best among all is mostly of them
 DEEPER = 4  # by how much each further search for chunks of some documents goes deeper
 
 _LISTS = re.compile(
@@ -70,7 +71,7 @@ class Focused(Protocol):
 class Dense:
     """By cosine of the vectors. Hypothetical passages count as much as the question each (Gao et al. 2022).
 
-    ``catalog`` knows the chunks of a document, for rankings among few.
+    ``catalog`` tells whether some documents are few; without it every ranking among some goes through all.
     """
 
     index: VectorIndex
@@ -83,10 +84,10 @@ class Dense:
 
     def rank_among(self, query: Query, k: int, documents: Collection[str]) -> Scores:
         if self.catalog is None:
-            raise ValueError("Dense was given no catalog to look documents up in.")
-        with self.catalog.snapshot():
-            ids = self.catalog.chunk_ids_of(documents)
-            return self.index.search(self._vector(query), k, ids) if ids else []
+            raise ValueError("Dense was given no catalog to count documents in.")
+        if len(documents) * BROAD > self.catalog.count_documents():
+            return deeper(self, self.catalog, query, k, documents)
+        return self.index.search(self._vector(query), k, documents)
 
     def _vector(self, query: Query) -> NDArray[np.float32]:
         """The mean direction of question and hypotheses; kept, as one search may need it twice."""

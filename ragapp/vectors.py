@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +79,9 @@ class VectorIndex:
             return None if self._held is None or len(self._held.index) == 0 else self._held.index.kind
 
     def search(
-        self, vector: NDArray[np.float32], k: int, among: Sequence[int] | None = None
+        self, vector: NDArray[np.float32], k: int, documents: Collection[str] | None = None
     ) -> list[tuple[int, float]]:
-        """At most ``k`` ``(chunk id, cosine)``, best first; only of the chunks ``among`` some, where they are named.
+        """At most ``k`` ``(chunk id, cosine)``, best first; of some ``documents`` only, where their ids are given.
 
         Exact for the flat kind; a clustered index may miss one or two of a hundred. From indexes.MANY results on, the
         scores of both compressed kinds are those of compressed vectors. Raises EmbedderChanged for another width.
@@ -99,7 +99,9 @@ class VectorIndex:
                 )
             if self._is_outgrown():
                 self._build_in_background()
-            ids = None if among is None else np.asarray(among, dtype=np.int64)
+            # Here and not by who asks: in a snapshot that is older than the index it would be made anew.
+            chunks = None if documents is None else self._catalog.chunk_ids_of(documents)
+            ids = None if chunks is None else np.asarray(chunks, dtype=np.int64)
             if index.kind == "flat" or k >= indexes.MANY:
                 return index.search(vector, k, ids)
             found = index.search(vector, k * indexes.RERANK, ids)

@@ -279,8 +279,9 @@ def _removed(where: Collection, key: str) -> Receipt:
     end = time.monotonic() + LOCKED_S
     while True:
         try:
-            where.adder.rest()
-            return where.rag.remove(key)
+            receipt = where.rag.remove(key)
+            where.adder.rest()  # it may still hold what is forgotten
+            return receipt
         except LibraryLocked as error:
             busy = any(job.state == "running" for job in where.jobs.all())
             if busy or time.monotonic() >= end:

@@ -35,7 +35,7 @@ def noted_search(rag: Rag, query: Query, k: int | None, table: ErrorTable) -> tu
         if isinstance(event, Step) and (warning := event.detail.get("warning")):
             warnings.append(table.without_paths(str(warning)))
 
-    return rag.search(query, k, told=hear), warnings
+    return rag.search(query, k, told=hear), list(dict.fromkeys(warnings))
 
 
 def _search(rag: Rag, asked: SearchRequest, table: ErrorTable) -> SearchResponse:

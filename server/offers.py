@@ -71,8 +71,11 @@ class Offers:
         return str(row["value"]) if row is not None and row["instead_of"] == self.configured else None
 
     def written(self, model: str) -> str:
-        """What an owner means who writes a model's name: a folder or file that is there, else one that is listed."""
-        return model if os.path.exists(os.path.expanduser(model)) else self._named().get(model, model)
+        """What an owner means who writes a model's name: one that is listed, else a folder, a file or a hub id.
+
+        A folder of this name in the server's own is ``./name``.
+        """
+        return self._named().get(model, model)
 
     def choose(self, model: str) -> None:
         """Keep a choice, and let questions name the model from now on."""
@@ -98,6 +101,8 @@ class Offers:
     def withdraw(self, name: str) -> None:
         """List a model no longer; its files stay where they are. Raises NotFound for a name that is not listed, and
         ConfigError for a model that stays."""
+        if not name:
+            raise ConfigError("Quotes need no model, and are always there.")
         model = self._named().get(name)
         if model is None:
             raise NotFound(f"There is no model named {name!r} here.", "GET /v1/answerer lists them.")
@@ -105,8 +110,10 @@ class Offers:
             raise ConfigError(f"The settings name {name}.", "Take it out of them: [chat] model, or --llm.")
         if self.chosen() == model:
             raise ConfigError(f"{name} is the one that is chosen to answer.", "Choose another one first.")
-        # A choice that the settings have overruled would bring it back at the next start.
-        self._desk.execute("DELETE FROM chosen WHERE name = 'model' AND value = ?", model)
+        # A choice that the settings have overruled, in whatever spelling, would bring it back at the next start.
+        for row in self._desk.rows("SELECT value FROM chosen WHERE name = 'model'"):
+            if spelled_out(str(row["value"])) == spelled_out(model):
+                self._desk.execute("DELETE FROM chosen WHERE name = 'model'")
         self._desk.execute("DELETE FROM offered WHERE model = ?", model)
         with suppress(ConfigError, ModelError):  # its files may be gone
             self._collection.rag.withdraw_model(self.actual(model))

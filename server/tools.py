@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,7 +151,9 @@ class Tools:
         found, warnings = await self._house.gate.searches.run(
             noted_search, collection.rag, Query(asked.question), asked.k, self._house.table
         )
-        return _listed(found), SearchResult(passages=[_passage(passage) for passage in found], warnings=warnings)
+        return _listed(found, warnings), SearchResult(
+            passages=[_passage(passage) for passage in found], warnings=warnings
+        )
 
     async def ask(self, arguments: Mapping[str, Any], request: Request) -> tuple[str, BaseModel]:
         asked = AskArguments.model_validate(arguments)
@@ -218,9 +220,9 @@ def _passage(passage: Passage) -> FoundPassage:
     )
 
 
-def _listed(found: list[Passage]) -> str:
-    blocks = (f"{place(p.document, p.chunk.page, p.label)}:\n{p.chunk.text}" for p in found)
-    return "\n\n".join(blocks) or "Nothing was found."
+def _listed(found: Sequence[Passage], warnings: Sequence[str]) -> str:
+    blocks = [f"{place(p.document, p.chunk.page, p.label)}:\n{p.chunk.text}" for p in found]
+    return "\n\n".join([*(blocks or ["Nothing was found."]), *(f"Note: {warning}" for warning in warnings)])
 
 
 def _server(tools: Tools) -> Server[Any]:

@@ -135,11 +135,13 @@ def test_time_left_is_by_bytes() -> None:
 PRESSED = """
 import random, signal, sys
 from pathlib import Path
+from ragapp.ingest import pool as pools
 from ragapp.ingest.pool import Pool
 from ragapp.ingest.reading import ReadingProcess, Settings
 from ragapp.ingest.scan import Source
 from ragapp.ingest.writer import Writer
 
+pools.HUNGER = 0.0001  # so that workers are started all the time
 SOURCES = [Source(Path("a"), "a", "a", 1, 1)] * 5000
 ReadingProcess.start = lambda self: None
 
@@ -147,18 +149,17 @@ def press(*_):
     raise KeyboardInterrupt
 
 def writing():
+    signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 1e-3))
     with Writer() as writer:
-        signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 1e-3))
-        while True:
+        for _ in range(20_000):
             writer.put(lambda: None)
 
 def reading():
-    pool = Pool(lambda process, source: source.name, SOURCES, Settings(), 2)
+    pool = Pool(lambda process, source: source.name, SOURCES, Settings(), 16)
+    signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 2e-3))
     with pool.open():
-        signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 1e-3))
         while pool.take(wait=True):
             pass
-    signal.pause()
 
 signal.signal(signal.SIGALRM, press)
 moments = random.Random(0)
@@ -174,7 +175,10 @@ print("all ended")
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
 def test_ctrl_c_in_any_line_ends_both() -> None:
-    """With a queue.Queue in either, one of the first few hundred presses leaves it standing still for ever."""
+    """With a queue.Queue in either, one of the first few hundred presses leaves it standing still for ever.
+
+    Python drops an interruption in a weak reference's callback, with a word on standard error; the work goes on then.
+    """
     command = [sys.executable, "-c", PRESSED]
     done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=90, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == ("all ended\n", "", 0)
+    assert (done.stdout, done.returncode) == ("all ended\n", 0), done.stderr

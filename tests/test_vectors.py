@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from ragapp import Rag, indexes
 from ragapp.catalog import Catalog, FileRow, text_hash
 from ragapp.errors import EmbedderChanged
+from ragapp.retrievers import Dense
 from ragapp.testing import document_of
+from ragapp.types import Query
 from ragapp.vectors import BUILDING, VectorIndex
 from tests import pdfs
 from tests.libraries import child_environment, chunks_of
@@ -170,23 +172,57 @@ def test_scores_are_cosines_and_drops_and_adds_are_followed(
 
 
 @pytest.mark.parametrize("kind", ["flat", "plain", "clustered"])
-def test_among_some_chunks_the_best_of_them_are_found(
+def test_of_some_documents_the_best_chunks_are_found(
     kind: str, large: Catalog, made: Callable[..., VectorIndex]
 ) -> None:
     """A question about one document is answered as if the others were not there, however near they are."""
     index = made(large, 10_000 if kind == "flat" else SMALL)
     if kind == "clustered":
         index.publish()
-    everything = large.chunk_ids().tolist()
+    documents = sorted(large.document_ids())
     for question in unit_rows(20, 78):
         ranking = exact(large, question, 1000)
-        for some in (everything[100:200], everything[::9], [ranking[-1][0]], everything):
-            best = [(key, score) for key, score in ranking if key in set(some)][:10]
+        for some in (documents[3:4], documents[::3], documents):
+            chunks = set(large.chunk_ids_of(some))
+            best = [(key, score) for key, score in ranking if key in chunks][:10]
             found = index.search(question, 10, some)
             assert [key for key, _ in found] == [key for key, _ in best]
             assert [score for _, score in found] == pytest.approx([score for _, score in best], abs=1e-5)
-        assert index.search(question, 10, []) == []
-        assert index.search(question, 10, [10**9]) == []
+        for none in ([], ["nobody"]):
+            assert index.search(question, 10, none) == []
+    assert index.kind == kind
+
+
+@pytest.mark.parametrize("kind", ["flat", "clustered"])
+def test_a_search_of_some_documents_never_makes_the_index_anew(
+    kind: str, large: Catalog, made: Callable[..., VectorIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another search may have brought the index further than what the library was when this one began."""
+    index = made(large, 10_000 if kind == "flat" else SMALL)
+    if kind == "clustered":
+        index.publish()
+    index.search(unit_rows(1, 1)[0], 5)
+    monkeypatch.setattr(index, "_made", lambda now: pytest.fail("it was made anew"))
+    document = sorted(large.document_ids())[0]
+
+    class Slow:
+        """An embedder during whose work a document comes, and somebody else searches."""
+
+        def __init__(self) -> None:
+            self.number = 60
+
+        def embed_query(self, text: str) -> Rows:
+            self.number += 1
+            put(large, self.number)
+            other = threading.Thread(target=index.search, args=(unit_rows(1, 2)[0], 5))
+            other.start()
+            other.join()
+            row: Rows = unit_rows(1, self.number)[0]
+            return row
+
+    dense = Dense(index, Slow(), large)  # type: ignore[arg-type]  # it is asked for questions only
+    for number in range(3):
+        assert len(dense.rank_among(Query(f"Question {number}?"), 5, [document])) == 5
     assert index.kind == kind
 
 

@@ -1,7 +1,7 @@
 // Who answers: always to be seen, and changed here.
-import { get, request, send } from "./api.js";
+import { Refused, get, request, send } from "./api.js";
 import { emit, on } from "./bus.js";
-import { dialog, fill, h, iconButton, name, refocus, say, sayRefusal, size, toast } from "./dom.js";
+import { dialog, fill, h, iconButton, name, say, sayRefusal, size, toast } from "./dom.js";
 import { add, t } from "./i18n.js";
 
 /** @typedef {import("./types.js").Answerer} Answerer */
@@ -11,12 +11,12 @@ add({
   en: {
     "model.title": "Who answers", "model.quotes": "Quotes", "model.badge": "{name} answers. Change …", "model.quotes_why": "Answers are made of quotes from your documents; no language model is needed. For answers in its own words, add a Llama: a folder on this machine, or a hub id.",
     "model.gone": "{name} was chosen for this conversation and is no longer offered.", "model.here": "In the conversation that is open {name} answers, as chosen under “How answers are made”.", "model.local": "{name} answers, on this machine.", "model.remote": "{name} answers. Questions and passages are sent there.", "model.field": "Folder, GGUF file or hub id (org/name)", "model.use": "Use it", "model.back": "Answer with quotes",
-    "model.size": "{model} is {size} in {files} files. It is downloaded from the hub only when you say so.", "model.download": "Download and use", "model.downloading": "{percent} % of {size}", "model.ask_size": "Ask the hub for its size", "model.loading": "The model is being loaded …", "model.changed": "{name} answers from now on.", "model.others": "Also to be chosen, for all or for one conversation", "model.use_this": "Let {name} answer", "model.withdraw": "Take {name} off this list; its files stay", "model.failed": "The download failed: {message}", "model.cancel": "Cancel the download",
+    "model.size": "{model} is {size} in {files} files. It is downloaded from the hub only when you say so.", "model.download": "Download and use", "model.downloading": "{percent} % of {size}", "model.ask_size": "Ask the hub for its size", "model.loading": "The model is being loaded …", "model.changed": "{name} answers from now on.", "model.others": "Also to be chosen, for all or for one conversation", "model.use_this": "Use it: {name}", "model.withdraw": "Take {name} off this list; its files stay", "model.withdrawn": "{name} is not offered any more.", "model.failed": "The download failed: {message}", "model.cancel": "Cancel the download",
   },
   zh: {
     "model.title": "由谁回答", "model.quotes": "原文引用", "model.badge": "由 {name} 回答。更改……", "model.quotes_why": "回答由您文档中的原文引用组成，不需要语言模型。如果想要用自己的话作答，请添加一个 Llama：本机上的文件夹，或模型库编号。",
     "model.gone": "本对话选用的 {name} 已不可用。", "model.here": "当前打开的对话由 {name} 回答（在“回答方式”中选定）。", "model.local": "由本机上的 {name} 回答。", "model.remote": "由 {name} 回答。问题和段落会发送到那里。", "model.field": "文件夹、GGUF 文件或模型库编号（org/name）", "model.use": "使用", "model.back": "改用原文引用",
-    "model.size": "{model} 大小为 {size}，共 {files} 个文件。只有在您同意后才会从模型库下载。", "model.download": "下载并使用", "model.downloading": "{size} 的 {percent} %", "model.ask_size": "向模型库查询大小", "model.loading": "正在加载模型……", "model.changed": "从现在起由 {name} 回答。", "model.others": "也可选用（全部对话或单个对话）", "model.use_this": "由 {name} 回答", "model.withdraw": "将 {name} 移出列表（文件保留）", "model.failed": "下载失败：{message}", "model.cancel": "取消下载",
+    "model.size": "{model} 大小为 {size}，共 {files} 个文件。只有在您同意后才会从模型库下载。", "model.download": "下载并使用", "model.downloading": "{size} 的 {percent} %", "model.ask_size": "向模型库查询大小", "model.loading": "正在加载模型……", "model.changed": "从现在起由 {name} 回答。", "model.others": "也可选用（全部对话或单个对话）", "model.use_this": "使用 {name}", "model.withdraw": "将 {name} 移出列表（文件保留）", "model.withdrawn": "{name} 已移出列表。", "model.failed": "下载失败：{message}", "model.cancel": "取消下载",
   },
 });
 
@@ -113,26 +113,33 @@ class ModelBadge {
     const others = now.models.filter((offer) => offer.kind !== "quotes" && offer.name !== now.name);
     if (!others.length) return [];
     const list = h("ul", { class: "model-others", tLabel: "model.others" });
-    const withdraw = async (/** @type {string} */ model, /** @type {Element} */ row) => {
+    const withdraw = async (/** @type {import("./types.js").ModelOffer} */ { model, name }, /** @type {HTMLButtonElement} */ button) => {
+      button.disabled = true;
       try {
-        const response = await request("DELETE", "/answerer", { query: { model } });
-        this.show(await response.json());
-        const near = row.nextElementSibling ?? row.previousElementSibling ?? section.parentElement;
-        (list.children.length > 1 ? row : section).remove();
-        refocus(near);
+        await request("DELETE", "/answerer", { query: { model } });
       } catch (error) {
-        sayRefusal(error);
+        // Somebody else may have been quicker.
+        if (!(error instanceof Refused && error.status === 404)) {
+          button.disabled = false;
+          return sayRefusal(error);
+        }
+      }
+      await this.load();
+      toast("model.withdrawn", { name });
+      // All of the dialog may read otherwise now.
+      if (button.isConnected) {
+        close();
+        this.open();
       }
     };
-    for (const { model, name, fixed } of others) {
-      const args = { tArgs: { name } };
+    for (const offer of others) {
+      const { model, name } = offer, args = { tArgs: { name } };
       const use = h("button", { type: "button", class: "secondary", t: "model.use", tLabel: "model.use_this", ...args, onclick: () => this.use(model, below, close) });
       const row = h("li", { class: "row" }, h("span", { class: "grow" }, name), use);
-      if (!fixed) row.append(iconButton("trash", "model.withdraw", () => withdraw(model, row), args));
+      if (!offer.fixed) row.append(iconButton("trash", "model.withdraw", (event) => withdraw(offer, /** @type {HTMLButtonElement} */ (event.currentTarget)), args));
       list.append(row);
     }
-    const section = h("div", { class: "stack" }, h("p", { class: "small muted", t: "model.others" }), list);
-    return [section];
+    return [h("div", { class: "stack" }, h("p", { class: "small muted", t: "model.others" }), list)];
   }
 
   /**

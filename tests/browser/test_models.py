@@ -135,11 +135,11 @@ def test_models_are_chosen_again_and_taken_off_the_list(
     assert rows.first.locator(".icon-button").count() == 0, "the settings name it"
     page.click("[aria-label='Take first-llama off this list; its files stay']")
     settle(page, "document.querySelectorAll('.model-others li').length === 2")
-    settle(page, "document.activeElement.closest('li')?.innerText.includes('second-llama')")
+    settle(page, "document.activeElement.matches('dialog input')")
     page.click("[aria-label='Take second-llama off this list; its files stay']")
     settle(page, "document.querySelectorAll('.model-others li').length === 1")
     assert (tmp_path / "first-llama").is_dir()
-    page.click(f"[aria-label='Let {WRONG} answer']")
+    page.click(f"[aria-label='Use it: {WRONG}']")
     settle(page, f"document.querySelector('.model-badge').innerText.includes('{WRONG}')")
     page.click(".model-badge")
     page.wait_for_selector("dialog input")

@@ -173,4 +173,4 @@ def test_no_library_is_needed_to_describe_them(tmp_path: Path) -> None:
         assert client.get("/openapi.json").status_code == 200
         told = events(client.post("/v1/ask", json={"question": QUESTION}).text)
         assert named(told, "done")[0]["answer"]["finish_reason"] == "no_evidence"
-        assert tool(client, {}, "search")["structuredContent"] == {"passages": []}
+        assert tool(client, {}, "search")["structuredContent"] == {"passages": [], "warnings": []}

@@ -135,7 +135,7 @@ def test_a_model_is_taken_off_the_list(own: Path, llama: Path) -> None:
         assert rag._wardrobe.chat_of(str(llama)) is None, "its memory is given back"
         assert withdraw(server, "tiny-llama").status_code == 404
         for name in (SCRIPTED, ""):
-            assert withdraw(server, name).status_code in (400, 404)
+            assert withdraw(server, name).status_code == 400
         assert list(offered(server)) == ["", SCRIPTED]
         assert llama.is_dir()
     with served(own) as server:
@@ -144,13 +144,32 @@ def test_a_model_is_taken_off_the_list(own: Path, llama: Path) -> None:
         assert list(offered(server)) == ["", "tiny-llama"]
 
 
-def test_a_choice_that_the_settings_have_overruled_does_not_bring_it_back(own: Path, llama: Path) -> None:
-    with served(own) as server:
-        choose(server, llama)
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_choice_that_the_settings_have_overruled_does_not_bring_it_back(
+    own: Path, llama: Path, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(llama.parent)
+    named = {} if is_whole else {"chat__model": "./tiny-llama"}
+    with served(own, **named) as server:
+        choose(server, llama if is_whole else "./tiny-llama")
     with served(own, chat__model=SCRIPTED) as server:
         assert withdraw(server, "tiny-llama").status_code == 200
     with served(own, chat__model=SCRIPTED) as server:
         assert list(offered(server)) == ["", SCRIPTED]
+
+
+def test_a_name_that_is_listed_means_what_is_listed(
+    own: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tiny_llama.make(tmp_path / "here" / "tiny-llama", window=4096)
+    monkeypatch.chdir(other.parent)
+    with served(own) as server:
+        choose(server, llama)
+        choose(server, "")
+        choose(server, "tiny-llama")
+        assert state(server)["name"] == "tiny-llama"
+        choose(server, "./tiny-llama")
+        assert state(server)["name"] == "tiny-llama-2"
 
 
 def test_one_whose_files_are_gone_is_taken_off_too(own: Path, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_search_says_what_went_less_well(serve_with: ServeWith, real: Running) -
     for server, warnings in ((torn, 1), (real, 0)):
         result = with_client(server, lambda client: client.call_tool("search", {"question": WARRANTY}))
         assert len(result.structured_content["warnings"]) == warnings
+        assert result.content[0].text.count("\nNote: ") == warnings
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
