@@ -190,7 +190,8 @@ def report(result: Report, *, dry_run: bool) -> None:
     if result.erased is not None:
         receipt(result.erased)
     if result.pages_by_ocr:
-        talk(f"{result.pages_by_ocr:,} pages were read by OCR.")
+        pages = "1 page was" if result.pages_by_ocr == 1 else f"{result.pages_by_ocr:,} pages were"
+        talk(f"{pages} read by OCR.")
     for warning in result.warnings:
         talk(f"warning: {warning.path}: {warning.warning}")
     for failure in result.failed:
