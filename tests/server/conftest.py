@@ -22,6 +22,7 @@ from tests.server import flows
 
 PLAY = "tests.server.flows:play"
 ServeWith = Callable[..., "Running"]
+END_S = 40  # for a server to end: its answers have the time of grace, and some more to be stopped in
 
 
 class Running:
@@ -52,7 +53,7 @@ class Running:
         self.http.close()
         self.openai.close()
         self.server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(END_S)
         assert not self._thread.is_alive()
         _let_go()
 
